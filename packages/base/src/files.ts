@@ -1,0 +1,66 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { OutputError, PhyslmError } from './error.js';
+
+/**
+ * Writes a file whole or not at all: to a neighbour first, forced to disk, then renamed over `path`.
+ *
+ * @throws OutputError naming `path` when the disk is full or the folder cannot be written; the old file stays.
+ */
+export function writeFileAtomic(path: string, data: string | Uint8Array | readonly Uint8Array[]): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    const file = openSync(temporary, 'w');
+    try {
+      const parts = typeof data === 'string' ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
+      for (const part of parts) {
+        for (let offset = 0; offset < part.byteLength; ) {
+          offset += writeSync(file, part, offset, part.byteLength - offset);
+        }
+      }
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    removeQuietly(temporary);
+    throw new OutputError(path, `cannot be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** One JSON value for each line, each line whole. */
+export function toJsonLines(values: Iterable<unknown>): string {
+  let text = '';
+  for (const value of values) text += `${JSON.stringify(value)}\n`;
+  return text;
+}
+
+/**
+ * Reads a JSON-lines file. A last line without its newline is what a killed writer leaves behind: it is dropped.
+ *
+ * @throws PhyslmError 'data' naming the file and line when any other line is not JSON.
+ */
+export function readJsonLines<T = unknown>(path: string): T[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  lines.pop();
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as T;
+    } catch (error) {
+      throw new PhyslmError('data', `[${path}:${i + 1}] expected a line of JSON, got ${line.slice(0, 60)}`, {
+        cause: error,
+      });
+    }
+  });
+}
+
+/** Removes a file if it is there; a path below something that is not a folder (ENOTDIR) has nothing to remove. */
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
+  }
+}
