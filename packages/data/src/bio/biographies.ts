@@ -1,0 +1,213 @@
+import { DataError, Rng } from '@physlm/base';
+import { PassOrder } from '../pass-order.js';
+import type { DocumentSource, Sample, Span } from '../sample.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { ATTRIBUTES, type Attribute, type BioForm, PRONOUNS } from './form.js';
+import type { PersonDraw, Population } from './population.js';
+
+/** Endless fresh biographies, in passes over the people; see `biographies`. */
+export interface Biographies extends DocumentSource {
+  /**
+   * Fresh rendering number `draw` of one person, for evaluation: not one of the documents.
+   *
+   * @throws DataError when the person is not in the population or `draw` is not an integer from 0.
+   */
+  render(person: number, draw: number): Sample;
+}
+
+/** What `biographies` needs besides people. */
+export interface BiographiesOptions {
+  readonly tokenizer: Tokenizer;
+  readonly seed: number;
+}
+
+/** A stretch of text that encodes to the same tokens wherever it stands. */
+interface Piece {
+  readonly text: string;
+  readonly tokens: Int32Array;
+}
+
+interface SentencePieces {
+  readonly before: Piece;
+  readonly after: Piece;
+}
+
+/**
+ * Online biographies, bioS(N): each document draws anew a template for each of the six sentences and their order
+ * ("multi∞+permute"). The full name opens the first sentence, the pronoun the other five. Documents come in passes that
+ * show every person once, in a new order each pass.
+ *
+ * Labels of spans: `name`, `pronoun` (the first one), `birthDate`, `birthCity`, `university`, `major`, `employer`,
+ * `workCity`; in the order of the text.
+ *
+ * @throws DataError when the tokenizer cannot write a name, a value or a template of the population.
+ * @see Allen-Zhu and Li 2024, arXiv:2404.05405, Definition 2.1.
+ */
+export function biographies(population: Population, options: BiographiesOptions): Biographies {
+  const { nPeople, form } = population;
+  const writer = new Writer(form, options.tokenizer);
+  const root = new Rng(options.seed).fork('biographies');
+  const documents = root.fork('documents');
+  const renderings = root.fork('renderings');
+  const order = new PassOrder(nPeople, root.fork('order'));
+  return {
+    name: population.name,
+    nGroup: nPeople,
+    meanTokens: writer.meanTokens,
+    minTokens: writer.minTokens,
+    groupGap: order.gap,
+    document(index) {
+      requireCount('document', index);
+      const person = order.at(index);
+      return writer.write(index, person, population.draw(person), documents.at(index));
+    },
+    render(person, draw) {
+      requireCount('render', draw);
+      return writer.write(draw, person, population.draw(person), renderings.at(person).at(draw));
+    },
+  };
+}
+
+function requireCount(where: string, index: number): void {
+  if (Number.isSafeInteger(index) && index >= 0) return;
+  throw new DataError(`biographies.${where}`, 'an integer from 0', `${index}`);
+}
+
+/** Joins pieces that were encoded once: a document costs no more than copying its tokens. */
+class Writer {
+  readonly meanTokens: number;
+  readonly minTokens: number;
+  readonly #first: readonly Piece[];
+  readonly #middle: readonly Piece[];
+  readonly #last: readonly Piece[];
+  readonly #pronouns: readonly Piece[];
+  readonly #months: readonly Piece[];
+  readonly #days: readonly Piece[];
+  readonly #years: readonly Piece[];
+  readonly #birthCities: readonly Piece[];
+  readonly #universities: readonly Piece[];
+  readonly #majors: readonly Piece[];
+  readonly #employers: readonly Piece[];
+  readonly #seats: readonly Piece[];
+  readonly #sentences: readonly (readonly SentencePieces[])[];
+  readonly #pieces: Piece[] = [];
+  readonly #order: number[] = [];
+
+  constructor(form: BioForm, tokenizer: Tokenizer) {
+    const piece = (text: string): Piece => ({ text, tokens: tokenizer.encode(text) });
+    const inside = (pool: readonly string[]): Piece[] => pool.map((text) => piece(` ${text}`));
+    this.#first = form.first.map(piece);
+    this.#middle = inside(form.middle);
+    this.#last = inside(form.last);
+    this.#pronouns = inside(PRONOUNS);
+    this.#months = inside(form.months);
+    this.#days = inside(form.days);
+    this.#years = inside(form.years);
+    this.#birthCities = inside(form.birthCities);
+    this.#universities = inside(form.universities);
+    this.#majors = inside(form.majors);
+    this.#employers = inside(form.employers);
+    this.#seats = inside(form.seats);
+    this.#sentences = ATTRIBUTES.map((attribute) =>
+      form.templates[attribute].map(({ before, after }) => ({ before: piece(before), after: piece(after) })),
+    );
+    const lengths = this.#lengths();
+    this.meanTokens = lengths.reduce((sum, part) => sum + mean(part), 0);
+    this.minTokens = lengths.reduce((sum, part) => sum + Math.min(...part), 0);
+  }
+
+  write(index: number, person: number, draw: PersonDraw, rng: Rng): Sample {
+    const pieces = this.#pieces;
+    const spans: Span[] = [];
+    pieces.length = 0;
+    let nToken = 0;
+    let nText = 0;
+    const add = (piece: Piece): void => {
+      pieces.push(piece);
+      nToken += piece.tokens.length;
+      nText += piece.text.length;
+    };
+    const label = (label: string, start: number, textStart: number): void => {
+      spans.push({ label, start, end: nToken, textStart, textEnd: nText });
+    };
+
+    this.#shuffleOrder(rng);
+    for (let i = 0; i < this.#order.length; i++) {
+      const attribute = this.#order[i]!;
+      if (i === 0) {
+        add(this.#first[draw.first]!);
+        add(this.#middle[draw.middle]!);
+        add(this.#last[draw.last]!);
+        label('name', 0, 0);
+      } else {
+        const [start, textStart] = [nToken, nText + 1];
+        add(this.#pronouns[draw.pronoun]!);
+        if (i === 1) label('pronoun', start, textStart);
+      }
+      const sentence = rng.pick(this.#sentences[attribute]!);
+      add(sentence.before);
+      const [start, textStart] = [nToken, nText + 1];
+      this.#addValue(ATTRIBUTES[attribute]!, draw, add);
+      label(ATTRIBUTES[attribute]!, start, textStart);
+      add(sentence.after);
+    }
+
+    const tokens = new Int32Array(nToken);
+    let text = '';
+    let at = 0;
+    for (const piece of pieces) {
+      // Pieces have one to a few tokens: a loop beats TypedArray.set.
+      for (let i = 0; i < piece.tokens.length; i++) tokens[at++] = piece.tokens[i]!;
+      text += piece.text;
+    }
+    return { index, text, tokens, spans, group: person };
+  }
+
+  #addValue(attribute: Attribute, draw: PersonDraw, add: (piece: Piece) => void): void {
+    switch (attribute) {
+      case 'birthDate':
+        add(this.#months[draw.month]!);
+        add(this.#days[draw.day]!);
+        add(this.#years[draw.year]!);
+        break;
+      case 'birthCity':
+        add(this.#birthCities[draw.birthCity]!);
+        break;
+      case 'university':
+        add(this.#universities[draw.university]!);
+        break;
+      case 'major':
+        add(this.#majors[draw.major]!);
+        break;
+      case 'employer':
+        add(this.#employers[draw.employer]!);
+        break;
+      case 'workCity':
+        add(this.#seats[draw.employer]!);
+        break;
+    }
+  }
+
+  #shuffleOrder(rng: Rng): void {
+    const order = this.#order;
+    for (let i = 0; i < ATTRIBUTES.length; i++) order[i] = i;
+    rng.shuffle(order);
+  }
+
+  /** Token counts of the choices for each part of a biography; each choice of a part is as likely as the others. */
+  #lengths(): number[][] {
+    const count = (pool: readonly Piece[]): number[] => pool.map(({ tokens }) => tokens.length);
+    const pronouns = Array.from({ length: ATTRIBUTES.length - 1 }, () => this.#pronouns);
+    const names = [this.#first, this.#middle, this.#last];
+    const dates = [this.#months, this.#days, this.#years];
+    const values = [this.#birthCities, this.#universities, this.#majors, this.#employers, this.#seats];
+    return [
+      ...[...names, ...pronouns, ...dates, ...values].map(count),
+      ...this.#sentences.map((pool) => pool.map(({ before, after }) => before.tokens.length + after.tokens.length)),
+    ];
+  }
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
