@@ -41,7 +41,10 @@ let sandbox = '';
 let findings: readonly Finding[] = [];
 
 const at = (path: string, rule: string): number[] =>
-  findings.filter((found) => found.path === path && found.rule.endsWith(`/${rule}`)).map((found) => found.line);
+  findings
+    .filter((found) => found.path === path && found.rule.endsWith(`/${rule}`))
+    .map((found) => found.line)
+    .sort((a, b) => a - b);
 
 const PROBE = 'probe-subject.ts';
 const PATHS = 'paths-subject.ts';
