@@ -9,21 +9,21 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 const SAME_KEY_PRESS_MS = 300;
 
 /**
- * Runs a program to its end and answers `{ code, output }`; a program ended by a signal has code 128 + its number.
+ * Runs a program to its end and answers `{ code, output, interrupted }`; a program ended by a signal has code 128 + its
+ * number. `interrupted` is 128 + the number of the first signal that was passed on, 0 without one.
  *
  * The program gets a process group of its own and each signal that arrives here is passed on to it once, whether it
  * came from a terminal, from npm, or from `kill`.
  *
  * @param {string} file
  * @param {readonly string[]} args
- * @param {{ quiet?: boolean, env?: NodeJS.ProcessEnv }} [options] quiet: keep the output instead of showing it.
+ * @param {{ quiet?: boolean }} [options] quiet: keep the output instead of showing it.
  */
-export function run(file, args, { quiet = false, env = process.env } = {}) {
+export function run(file, args, { quiet = false } = {}) {
   const grouped = process.platform !== 'win32';
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       cwd: root,
-      env,
       detached: grouped,
       stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
     });
@@ -39,11 +39,13 @@ export function run(file, args, { quiet = false, env = process.env } = {}) {
         if (error.code !== 'ESRCH') throw error;
       }
     };
+    let interrupted = 0;
     let last = Number.NEGATIVE_INFINITY;
     const handlers = FORWARDED.map((signal) => {
       const handler = () => {
         const now = performance.now();
         if (now - last > SAME_KEY_PRESS_MS) send(signal);
+        interrupted ||= 128 + constants.signals[signal];
         last = now;
       };
       process.on(signal, handler);
@@ -58,7 +60,11 @@ export function run(file, args, { quiet = false, env = process.env } = {}) {
     });
     child.on('close', (code, signal) => {
       settle();
-      resolve({ code: code ?? 128 + constants.signals[signal], output: Buffer.concat(chunks).toString() });
+      resolve({
+        code: code ?? 128 + constants.signals[signal],
+        output: Buffer.concat(chunks).toString(),
+        interrupted,
+      });
     });
   });
 }
@@ -81,18 +87,22 @@ export function nx() {
 
 /**
  * Runs one phase in silence and prints one line with its seconds; its whole output is shown only when it fails, and
- * then this process ends with its exit code.
+ * then this process ends with exit code 1 (128 + the signal's number when one interrupted it).
  *
  * @returns {Promise<string>} the phase's output.
  */
-export async function phase(label, [file, ...leading], args, env) {
+export async function phase(label, [file, ...leading], args) {
   const start = performance.now();
-  const { code, output } = await run(file, [...leading, ...args], { quiet: true, ...(env && { env }) });
+  const { code, output, interrupted } = await run(file, [...leading, ...args], { quiet: true });
   const seconds = `${((performance.now() - start) / 1000).toFixed(1)} s`;
+  if (interrupted) {
+    console.error(`${label}: interrupted after ${seconds}`);
+    process.exit(interrupted);
+  }
   if (code !== 0) {
-    if (code < 128) console.error(output.trimEnd());
-    console.error(`${label}: ${code < 128 ? `failed with exit code ${code}` : 'interrupted'} after ${seconds}`);
-    process.exit(code);
+    console.error(output.trimEnd());
+    console.error(`${label}: failed after ${seconds}`);
+    process.exit(1);
   }
   console.error(`${label}: done in ${seconds}`);
   return output;
