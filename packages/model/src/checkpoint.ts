@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CheckpointError, nearest, Rng, writeFileAtomic } from '@physlm/base';
+import { buildModel, modelProblems } from './build-model.js';
+import type { Device } from './device.js';
+import { fromHf, toHf, toHfConfig } from './hf.js';
+import type { LanguageModel, ModelConfig } from './language-model.js';
+import type { Module } from './module.js';
+import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+
+/**
+ * Writes `model.safetensors` and `config.json` into a folder, with the names, layouts and fields of Hugging Face
+ * `transformers` (GPTNeoXForCausalLM or LlamaForCausalLM), which loads the folder as it is. The model's own configuration
+ * is the field `physlm` of `config.json`.
+ *
+ * @throws OutputError naming the file that cannot be written.
+ */
+export function saveModel(folder: string, model: LanguageModel): void {
+  const ours = new Map<string, StoredTensor>();
+  for (const [name, tensor] of model.parameters()) {
+    ours.set(name, { shape: tensor.shape, values: tensor.values() as Float32Array });
+  }
+  writeSafetensors(join(folder, 'model.safetensors'), toHf(model.config, ours));
+  const config = { ...toHfConfig(model.config), physlm: model.config };
+  writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/**
+ * Makes the model of a folder written by `saveModel`.
+ *
+ * @throws CheckpointError naming the file that is missing, broken, or does not fit the other.
+ */
+export function loadModel(folder: string, device: Device): LanguageModel {
+  const path = join(folder, 'config.json');
+  let config: ModelConfig | undefined;
+  try {
+    config = (JSON.parse(readFileSync(path, 'utf8')) as { physlm?: ModelConfig }).physlm;
+  } catch (error) {
+    throw new CheckpointError(path, `cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  if (config === undefined || typeof config !== 'object') throw new CheckpointError(path, "has no field 'physlm'");
+  const problems = modelProblems(config);
+  if (problems.length > 0) {
+    throw new CheckpointError(path, problems.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`).join('; '));
+  }
+  const model = buildModel(device, config, new Rng('overwritten by the checkpoint'));
+  loadWeights(join(folder, 'model.safetensors'), model);
+  return model;
+}
+
+/**
+ * Overwrites a model's parameters with those of a safetensors file. Everything is checked before anything is written.
+ *
+ * @throws CheckpointError naming the file and the tensor that is missing, unknown or of another shape.
+ */
+export function loadWeights(file: string, model: LanguageModel): void {
+  copyInto(file, fromHf(model.config, readSafetensors(file)), model);
+}
+
+function copyInto(file: string, stored: ReadonlyMap<string, StoredTensor>, model: Module): void {
+  const parameters = model.parameters();
+  for (const [name, tensor] of parameters) {
+    const found = stored.get(name);
+    if (found === undefined) throw new CheckpointError(file, `has no tensor '${name}'`);
+    if (found.shape.length !== tensor.shape.length || found.shape.some((size, i) => size !== tensor.shape[i])) {
+      throw new CheckpointError(file, `tensor '${name}': expected shape [${tensor.shape}], got [${found.shape}]`);
+    }
+  }
+  for (const name of stored.keys()) {
+    // A tied model may have been saved with its output layer spelt out.
+    if (parameters.has(name) || name === 'unembed.weight') continue;
+    const meant = nearest(name, parameters.keys());
+    throw new CheckpointError(file, `holds an unknown tensor '${name}'; the nearest known is '${meant}'`);
+  }
+  for (const [name, tensor] of parameters) tensor.values().set(stored.get(name)!.values);
+}

@@ -1,0 +1,57 @@
+import type { Command } from './command.js';
+import type { Memory } from './tensor.js';
+
+const ALIGNMENT = 64;
+
+/** First and last command that touch a memory, both inclusive. */
+interface Lifetime {
+  readonly memory: Memory;
+  readonly byteLength: number;
+  readonly first: number;
+  last: number;
+}
+
+/**
+ * Places every planned memory in one arena so that memories alive at the same command never overlap. Largest first, each
+ * at the lowest offset that is free for its whole lifetime. Memories in `kept` live to the end.
+ *
+ * @see Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size".
+ */
+export function planArena(
+  commands: readonly Command[],
+  kept: ReadonlySet<Memory>,
+): { readonly offsets: ReadonlyMap<Memory, number>; readonly byteLength: number } {
+  const lifetimes = new Map<Memory, Lifetime>();
+  commands.forEach(({ inputs, outputs }, at) => {
+    for (const tensor of [...inputs, ...outputs]) {
+      const memory = tensor?.memory;
+      if (!memory?.planned) continue;
+      const known = lifetimes.get(memory);
+      if (known !== undefined) known.last = at;
+      else {
+        const byteLength = Math.ceil(memory.byteLength / ALIGNMENT) * ALIGNMENT;
+        lifetimes.set(memory, { memory, byteLength, first: at, last: at });
+      }
+    }
+  });
+  for (const lifetime of lifetimes.values()) if (kept.has(lifetime.memory)) lifetime.last = commands.length;
+
+  const placed: { readonly lifetime: Lifetime; readonly offset: number }[] = [];
+  const offsets = new Map<Memory, number>();
+  let arenaBytes = 0;
+  const largestFirst = [...lifetimes.values()].sort((a, b) => b.byteLength - a.byteLength || a.first - b.first);
+  for (const lifetime of largestFirst) {
+    let offset = 0;
+    for (const other of placed) {
+      const apart = other.lifetime.last < lifetime.first || lifetime.last < other.lifetime.first;
+      if (apart || other.offset + other.lifetime.byteLength <= offset) continue;
+      if (offset + lifetime.byteLength <= other.offset) break;
+      offset = other.offset + other.lifetime.byteLength;
+    }
+    const at = placed.findIndex((other) => other.offset > offset);
+    placed.splice(at < 0 ? placed.length : at, 0, { lifetime, offset });
+    offsets.set(lifetime.memory, offset);
+    arenaBytes = Math.max(arenaBytes, offset + lifetime.byteLength);
+  }
+  return { offsets, byteLength: arenaBytes };
+}
