@@ -10,6 +10,8 @@ interface Bpe {
   decode(tokens: Iterable<number>): string;
 }
 
+const EOS_TEXT = '<|endoftext|>';
+
 let bpe: Bpe | undefined;
 
 /** The tables take a tenth of a second to load, so the first text that needs them loads them. */
@@ -19,7 +21,8 @@ function gpt2(): Bpe {
 }
 
 /**
- * GPT-2's byte-pair encoding, `r50k_base`: 50,257 tokens, of which 50256 ends a text. `decode(encode(text))` is `text`.
+ * GPT-2's byte-pair encoding, `r50k_base`: 50,257 tokens, of which 50256 ends a text and is written `<|endoftext|>`.
+ * `decode(encode(text))` is `text`.
  *
  * @see Radford et al. 2019, "Language models are unsupervised multitask learners", Section 2.2.
  */
@@ -63,7 +66,9 @@ export class Gpt2Tokenizer implements Tokenizer {
 
   /** @throws DataError naming the piece of text whose token was not kept. */
   encode(text: string): Int32Array {
-    const tokens = Int32Array.from(gpt2().encode(text));
+    // gpt-tokenizer 4.0.0 sees the end of text only at the start of its input, so the text is cut there first.
+    const parts = text.split(EOS_TEXT).map((part) => gpt2().encode(part));
+    const tokens = Int32Array.from(parts.flatMap((part, i) => (i === 0 ? part : [GPT2_EOS, ...part])));
     if (this.#tokenOf === undefined) return tokens;
     return tokens.map((gpt2Token) => {
       const token = this.#tokenOf!.get(gpt2Token);

@@ -1,7 +1,7 @@
 import { DataError, type Rng } from '@physlm/base';
 
-/** How many passes stay in memory: this one, its neighbours, and one for a second reader. */
-const N_CACHED = 4;
+/** How many passes stay in memory: a reader at the end of one needs the next one too. 4 bytes an element each. */
+const N_CACHED = 2;
 
 /**
  * Endless passes over 0 … n − 1. Every pass visits each once, in an order shuffled anew; the order of pass e is a pure

@@ -6,8 +6,8 @@ const FULL_STOP = '.';
 
 /**
  * A closed vocabulary of whole words. Words are what stands between spaces; a full stop at the end of a word is a token
- * of its own, a comma belongs to its word (`Austin,`). Token 0 ends a text, token 1 is the full stop, then come the words
- * in the given order. `decode(encode(text))` gives the text back when its words are one space apart.
+ * of its own, a comma belongs to its word (`Austin,`). Token 0 ends a text and is written `<|endoftext|>`, token 1 is the
+ * full stop, then come the words in the given order. `decode(encode(text))` gives the text back when its words are one space apart.
  */
 export class WordTokenizer implements Tokenizer {
   readonly dVocab: number;

@@ -39,6 +39,7 @@ describe('Gpt2Tokenizer', () => {
     expect([...gpt2.encode('Hello world, 1234!')]).toEqual([15496, 995, 11, 1105, 2682, 0]);
     expect([gpt2.dVocab, gpt2.eos, gpt2.usedTokens.length]).toEqual([50257, 50256, 50257]);
     expect(gpt2.decode([50256])).toBe('<|endoftext|>');
+    expect([...gpt2.encode('Hello<|endoftext|>Hello')]).toEqual([15496, 50256, 15496]);
   });
 
   test('gives any text back', () => {
