@@ -21,7 +21,7 @@ function installed() {
   if (!existsSync(npmStamp) || !existsSync(join(modules, 'nx', 'package.json'))) return false;
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted()) return true;
   // An `npm install` by hand after the last change of the lock file is as good as ours.
-  return !existsSync(stamp) && statSync(npmStamp).mtimeMs >= statSync(lock).mtimeMs;
+  return statSync(npmStamp).mtimeMs >= statSync(lock).mtimeMs;
 }
 
 /** Makes node_modules agree with package-lock.json; does nothing, within milliseconds, when it does. */
