@@ -1,0 +1,125 @@
+import { Rng } from '@physlm/base';
+import { describe, expect, it } from 'vitest';
+import {
+  backward,
+  buildModel,
+  crossEntropy,
+  type Device,
+  type DeviceName,
+  deviceStatus,
+  gpt2,
+  ignoreIndex,
+  llama,
+  type ModelConfig,
+  openDevice,
+  ParameterArena,
+  reshape,
+  type Tensor,
+} from '../src/index.js';
+
+const sizes = { dModel: 16, dVocab: 23, nCtx: 12 };
+const configs: Readonly<Record<string, ModelConfig>> = {
+  'gpt, tied': gpt2(2, 2, sizes),
+  'gpt, untied': gpt2(1, 2, { ...sizes, tied: false }),
+  'llama, grouped heads': llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 24 }),
+};
+
+function batch(device: Device): { ids: Tensor; targets: Tensor } {
+  const rng = new Rng('batch');
+  const tokens = (low: number): number[] => Array.from({ length: 24 }, () => low + rng.below(23 - low));
+  return { ids: device.tensor(tokens(0), [2, 12], 'i32'), targets: device.tensor(tokens(ignoreIndex), [24], 'i32') };
+}
+
+/** Loss and all gradients of one batch, eagerly and recorded. */
+function gradients(device: Device, config: ModelConfig, recorded: boolean): { loss: number[]; gradients: number[] } {
+  const model = buildModel(device, config, new Rng('weights'));
+  const arena = new ParameterArena(device, model);
+  const { ids, targets } = batch(device);
+  const seed = device.tensor(new Float32Array(24).fill(1 / 24), [24]);
+  const step = (): { loss: Tensor } => {
+    const logits = model.forward(ids);
+    const { loss } = crossEntropy({ logits: reshape(logits, [24, 23]), targets }, { ignore: ignoreIndex });
+    backward(loss, seed);
+    return { loss };
+  };
+  let loss: Tensor;
+  if (recorded) {
+    const program = device.record(step);
+    program.run();
+    program.run(); // A second run must not see leftovers of the first.
+    loss = program.results.loss;
+  } else {
+    loss = step().loss;
+  }
+  return { loss: loss.toArray(), gradients: arena.gradients.toArray() };
+}
+
+describe.each(['js', 'cpu'] as const)('recorded steps on %s', (name: DeviceName) => {
+  const status = deviceStatus(name);
+  const reason = status.available ? undefined : status.reason;
+  it.skipIf(reason).each(Object.entries(configs))(
+    `give the bits of eager steps: %s${reason ? ` (${reason})` : ''}`,
+    (_, config) => {
+      const device = openDevice(name);
+      const eager = gradients(device, config, false);
+      const recorded = gradients(device, config, true);
+      expect(recorded).toEqual(eager);
+      expect(eager.gradients.some((g) => g !== 0)).toBe(true);
+      const js = gradients(openDevice('js'), config, false);
+      eager.gradients.forEach((g, i) => expect(Math.abs(g - js.gradients[i]!)).toBeLessThan(1e-5));
+    },
+  );
+});
+
+describe('recording', () => {
+  it('reuses memory: the arena is smaller than the sum of its tensors, and results stay readable', () => {
+    const device = openDevice('js');
+    const x = device.tensor([1, 2, 3, 4], [4]);
+    const program = device.record(() => {
+      let y = x;
+      for (let i = 0; i < 50; i++) y = reshape(addOne(y), [4]);
+      return { y };
+    });
+    expect(program.nCommand).toBe(50);
+    expect(program.arenaBytes).toBe(128);
+    x.values().set([10, 20, 30, 40]);
+    program.run();
+    expect(program.results.y.toArray()).toEqual([60, 70, 80, 90]);
+  });
+  it('drops commands whose results nobody reads', () => {
+    const device = openDevice('js');
+    const x = device.tensor([1], [1]);
+    const program = device.record(() => {
+      addOne(addOne(x));
+      return { y: addOne(x) };
+    });
+    expect(program.nCommand).toBe(1);
+  });
+  it('says so when a value is read before the step has run', () => {
+    const device = openDevice('js');
+    const x = device.tensor([1], [1]);
+    expect(() => device.record(() => ({ y: (addOne(x).item(), x) }))).toThrow('still being recorded');
+  });
+});
+
+describe('scopes', () => {
+  it('free what was made inside, keep what was kept, and name themselves afterwards', () => {
+    const device = openDevice('js');
+    const x = device.tensor([1], [1]);
+    const scope = device.scope('probe');
+    const kept = scope.keep(addOne(x));
+    const lost = addOne(x);
+    expect(scope.nOwned).toBe(1);
+    scope[Symbol.dispose]();
+    expect(kept.item()).toBe(2);
+    expect(() => lost.item()).toThrow("freed by the scope 'probe'");
+    expect(x.item()).toBe(1);
+  });
+});
+
+function addOne(x: Tensor): Tensor {
+  const { device } = x;
+  const y = device.empty(x.shape);
+  device.execute({ kernel: 'shift_forward', inputs: [x], outputs: [y], attrs: [1], native: false });
+  return y;
+}

@@ -1,0 +1,238 @@
+import { appendFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as yieldToEvents } from 'node:timers/promises';
+import { CheckpointError, OutputError, PhyslmError, toJsonLines, writeFileAtomic } from '@physlm/base';
+import {
+  type LanguageModel,
+  loadWeights,
+  readSafetensors,
+  saveModel,
+  type Tensor,
+  writeSafetensors,
+} from '@physlm/model';
+import type { MetricsRecord, RunDirectory } from './run-directory.js';
+import { learningRateFraction } from './schedule.js';
+import { StepProgram, type TrainingWindows } from './step-program.js';
+import { checkTrainConfig, type TrainConfig } from './train-config.js';
+
+/** Where a run is. */
+export interface Progress {
+  readonly phase: 'train' | 'evaluate' | 'checkpoint';
+  /** Completed steps. */
+  readonly step: number;
+  readonly nStep: number;
+  /** Nats per target token of the latest step; NaN before the first. */
+  readonly loss: number;
+  /** Over the last seconds, this process only. */
+  readonly tokensPerSec: number;
+  readonly secondsLeft: number;
+}
+
+export interface TrainOptions {
+  readonly model: LanguageModel;
+  readonly windows: TrainingWindows;
+  readonly config: TrainConfig;
+  readonly run: RunDirectory;
+  /** Goes on from the latest checkpoint of the run, if it has one. */
+  readonly resume: boolean;
+  /** Metrics of the live model after `step` completed steps; called at `config.evaluateAt`. */
+  readonly evaluate?: ((step: number) => Readonly<Record<string, number>>) | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Aborting ends the run after the current step, with a checkpoint. */
+  readonly signal?: AbortSignal | undefined;
+  /** Text files to put beside every checkpoint, by name: the tokenizer. */
+  readonly files?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface TrainResult {
+  readonly stopped: 'finished' | 'aborted';
+  /** Completed steps. */
+  readonly step: number;
+  /** Folder of the last checkpoint. */
+  readonly checkpoint: string;
+}
+
+/** What, beside weights and moments, the next step depends on. */
+interface TrainState {
+  readonly step: number;
+  /** Loss since the last training record, in nats, and its target tokens. */
+  readonly lossSum: number;
+  readonly nTarget: number;
+}
+
+/** Longest time between two looks at signals and timers, in ms. */
+const YIELD_MS = 50;
+
+/**
+ * Trains a model and leaves everything in its run directory. Step i reads windows i·batchSize …, so a run that was killed
+ * and resumed has the same weights, moments and metrics, bit for bit, as one that was not.
+ *
+ * @throws ConfigError for a configuration that cannot be trained.
+ * @throws PhyslmError 'diverged' when loss or gradient stop being finite; the last checkpoint stays as it was.
+ * @throws OutputError when the disk is full or cannot be written; earlier checkpoints stay as they were.
+ * @throws CheckpointError when the checkpoint to resume from is damaged or of another model.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { model, windows, config, run, evaluate, onProgress, signal } = options;
+  checkTrainConfig(config);
+  const program = new StepProgram(model, windows.nCtx, config.batchSize, config.nAccumulate ?? 1, config.optimizer);
+  // Weights and two moments, for the checkpoints that stay and the one being written.
+  run.requireSpace(3 * program.arena.weights.byteLength * ((config.keepCheckpoints ?? 2) + 1));
+
+  let state: TrainState = { step: 0, lossSum: 0, nTarget: 0 };
+  const latest = options.resume ? run.latestCheckpoint() : undefined;
+  if (latest !== undefined) state = readCheckpoint(latest.path, latest.step, model, program);
+  const done = run.truncateMetrics(state.step);
+  const evaluated = new Set(done.filter((record) => record.loss === undefined).map((record) => record.step));
+  const log = (record: MetricsRecord): void => {
+    const file = join(run.path, 'metrics.jsonl');
+    try {
+      appendFileSync(file, toJsonLines([record]));
+    } catch (error) {
+      throw new OutputError(file, `cannot be written: ${(error as Error).message}`, { cause: error });
+    }
+  };
+  const evaluateIfDue = (loss: number): void => {
+    if (evaluate === undefined || !config.evaluateAt?.includes(state.step) || evaluated.has(state.step)) return;
+    onProgress?.({ phase: 'evaluate', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
+    log({ step: state.step, ...evaluate(state.step) });
+  };
+  const checkpoint = (loss: number): string => {
+    onProgress?.({ phase: 'checkpoint', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
+    return run.writeCheckpoint(state.step, config.keepCheckpoints, (folder) => {
+      writeCheckpoint(folder, model, program, state, options.files ?? {});
+    });
+  };
+
+  const speed = new Speedometer(config.batchSize * windows.nCtx, config.nStep, state.step);
+  let saved = latest?.path;
+  let loss = Number.NaN;
+  let yielded = performance.now();
+  evaluateIfDue(loss);
+  while (state.step < config.nStep) {
+    const lr = config.optimizer.lrPeak * learningRateFraction(config.schedule, state.step, config.nStep);
+    const result = program.run(windows, state.step, lr);
+    if (!Number.isFinite(result.lossSum) || !Number.isFinite(result.gradNorm)) {
+      throw diverged(state.step + 1, result.lossSum, result.gradNorm, lr, run.latestCheckpoint()?.path);
+    }
+    loss = result.lossSum / Math.max(1, result.nTarget);
+    state = {
+      step: state.step + 1,
+      lossSum: state.lossSum + result.lossSum,
+      nTarget: state.nTarget + result.nTarget,
+    };
+    if (state.step % config.logEvery === 0 || state.step === config.nStep) {
+      const mean = state.lossSum / Math.max(1, state.nTarget);
+      log({ step: state.step, loss: mean, lr, gradNorm: result.gradNorm });
+      state = { step: state.step, lossSum: 0, nTarget: 0 };
+    }
+    evaluateIfDue(loss);
+    const ending = signal?.aborted === true || state.step === config.nStep;
+    if (ending || state.step % config.checkpointEvery === 0) saved = checkpoint(loss);
+    if (performance.now() - yielded > YIELD_MS) {
+      onProgress?.({ phase: 'train', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
+      await yieldToEvents();
+      yielded = performance.now();
+    }
+    if (signal?.aborted && state.step < config.nStep) {
+      return { stopped: 'aborted', step: state.step, checkpoint: saved ?? checkpoint(loss) };
+    }
+  }
+  return { stopped: 'finished', step: state.step, checkpoint: saved ?? checkpoint(loss) };
+}
+
+function diverged(step: number, lossSum: number, norm: number, lr: number, kept: string | undefined): PhyslmError {
+  const what = Number.isFinite(lossSum) ? `a gradient norm of ${norm}` : `a loss of ${lossSum}`;
+  const where = kept === undefined ? 'No checkpoint had been written.' : `The last good checkpoint is ${kept}.`;
+  return new PhyslmError(
+    'diverged',
+    `[train.step ${step}] expected finite numbers, got ${what} at learning rate ${lr.toPrecision(3)}\n${where} ` +
+      'Lower train.optimizer.lrPeak or lengthen train.schedule.nWarmup.',
+  );
+}
+
+/** The named slices of a flat arena tensor. */
+function slices(
+  program: StepProgram,
+  kind: string,
+  flat: Tensor,
+): [string, { shape: readonly number[]; values: Float32Array }][] {
+  const values = flat.values() as Float32Array;
+  return program.arena.slots.map(({ name, start, tensor }) => [
+    `${kind}.${name}`,
+    { shape: tensor.shape, values: values.subarray(start, start + tensor.size) },
+  ]);
+}
+
+function writeCheckpoint(
+  folder: string,
+  model: LanguageModel,
+  program: StepProgram,
+  state: TrainState,
+  files: Readonly<Record<string, string>>,
+): void {
+  saveModel(folder, model);
+  const { m, v } = program.moments;
+  writeSafetensors(
+    join(folder, 'optimizer.safetensors'),
+    new Map([...slices(program, 'm', m), ...slices(program, 'v', v)]),
+  );
+  for (const [name, text] of Object.entries(files)) writeFileAtomic(join(folder, name), text);
+  writeFileAtomic(join(folder, 'state.json'), `${JSON.stringify(state)}\n`);
+}
+
+function readCheckpoint(folder: string, step: number, model: LanguageModel, program: StepProgram): TrainState {
+  const file = join(folder, 'state.json');
+  let state: TrainState;
+  try {
+    state = JSON.parse(readFileSync(file, 'utf8')) as TrainState;
+  } catch (error) {
+    throw new CheckpointError(file, `cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  const { lossSum, nTarget } = state;
+  if (state.step !== step || !Number.isFinite(lossSum) || !Number.isInteger(nTarget)) {
+    throw new CheckpointError(
+      file,
+      `does not hold the state after step ${step}: ${JSON.stringify(state).slice(0, 100)}`,
+    );
+  }
+  const moments = join(folder, 'optimizer.safetensors');
+  const stored = readSafetensors(moments);
+  const wanted = [...slices(program, 'm', program.moments.m), ...slices(program, 'v', program.moments.v)];
+  for (const [name, { values }] of wanted) {
+    const found = stored.get(name);
+    if (found === undefined) throw new CheckpointError(moments, `has no tensor '${name}'`);
+    if (found.values.length !== values.length) {
+      throw new CheckpointError(
+        moments,
+        `tensor '${name}': expected ${values.length} values, got ${found.values.length}`,
+      );
+    }
+  }
+  loadWeights(join(folder, 'model.safetensors'), model);
+  for (const [name, { values }] of wanted) values.set(stored.get(name)!.values);
+  return state;
+}
+
+/** Tokens per second over the last few seconds. */
+class Speedometer {
+  readonly #marks: { readonly time: number; readonly step: number }[];
+  constructor(
+    private readonly tokensPerStep: number,
+    private readonly nStep: number,
+    step: number,
+  ) {
+    this.#marks = [{ time: performance.now(), step }];
+  }
+  now(step: number): { tokensPerSec: number; secondsLeft: number } {
+    const time = performance.now();
+    this.#marks.push({ time, step });
+    while (this.#marks.length > 2 && time - this.#marks[1]!.time > 5000) this.#marks.shift();
+    const first = this.#marks[0]!;
+    const stepsPerSec = ((step - first.step) / (time - first.time)) * 1000;
+    return {
+      tokensPerSec: stepsPerSec * this.tokensPerStep || 0,
+      secondsLeft: stepsPerSec > 0 ? (this.nStep - step) / stepsPerSec : Number.POSITIVE_INFINITY,
+    };
+  }
+}
