@@ -1,0 +1,423 @@
+// Node-API glue: command lists in, kernels run, errors out. Raw Node-API calls, because an eager op costs a few
+// microseconds and a wrapper would cost as much again.
+#include <errno.h>
+#include <node_api.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <vector>
+
+#include "abi.h"
+#include "dispatch.h"
+#include "runtime.h"
+
+namespace {
+
+constexpr int kMaxTensors = 16;
+constexpr int kMaxAttrs = 16;
+constexpr double kMaxExact = 9007199254740992.0;
+
+struct Command {
+  int32_t kernel;
+  uint32_t tensors;  // index of the first, inputs then outputs
+  uint32_t attrs;
+};
+
+struct Buffer {
+  char* data;
+  size_t bytes;
+  napi_ref keep;
+};
+
+struct Plan {
+  std::vector<Command> commands;
+  std::vector<physlm_tensor> tensors;
+  std::vector<double> attrs;
+  std::vector<Buffer> buffers;
+};
+
+// The pool and the scratch memory serve one command list at a time; other threads of Node wait here.
+pthread_mutex_t g_engine = PTHREAD_MUTEX_INITIALIZER;
+struct Turn {
+  Turn() { pthread_mutex_lock(&g_engine); }
+  ~Turn() { pthread_mutex_unlock(&g_engine); }
+};
+
+constexpr napi_type_tag kPlanTag = {0x7068797360c0ffeeULL, 0x6c6d20706c616e31ULL};
+
+napi_value fail(napi_env env, const char* format, ...) __attribute__((format(printf, 2, 3)));
+napi_value fail(napi_env env, const char* format, ...) {
+  char text[768];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  bool pending = false;
+  napi_is_exception_pending(env, &pending);
+  if (!pending) napi_throw_error(env, "native", text);
+  return nullptr;
+}
+
+const char* kernel_name(int32_t kernel) {
+  int32_t n;
+  return physlm_manifest(&n)[kernel].name;
+}
+
+size_t element_bytes(int32_t dtype) { return dtype == PHYSLM_F64 ? 8 : dtype == PHYSLM_BF16 ? 2 : 4; }
+
+// Reads a list of numbers that must be whole and within bounds; stops at the first that is not.
+class Reader {
+ public:
+  Reader(const double* words, size_t count) : words_(words), count_(count) {}
+  bool done() const { return at_ == count_; }
+  bool has(size_t n) const { return count_ - at_ >= n; }
+  double number() { return words_[at_++]; }
+  // NaN fails every comparison, so it is out of bounds like any other bad number.
+  bool whole(double low, double high, int64_t* out) {
+    const double v = words_[at_++];
+    if (!(v >= low && v <= high) || v != (double)(int64_t)v) {
+      bad_ = v;
+      return false;
+    }
+    *out = (int64_t)v;
+    return true;
+  }
+  double bad() const { return bad_; }
+
+ private:
+  const double* words_;
+  size_t count_;
+  size_t at_ = 0;
+  double bad_ = 0;
+};
+
+// Fills `plan` (commands, tensors, attrs) from the encoded list; plan.buffers is there already. False: an error is thrown.
+bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
+  int32_t n_kernels;
+  const physlm_kernel_entry* manifest = physlm_manifest(&n_kernels);
+  Reader reader(words, count);
+  for (int index = 0; !reader.done(); index++) {
+    if (!reader.has(4)) return fail(env, "[command %d] expected 4 numbers before the tensors, got the end of the list", index);
+    int64_t kernel, n_in, n_out, n_attrs;
+    if (!reader.whole(0, n_kernels - 1, &kernel))
+      return fail(env, "[command %d] expected a kernel index from 0 to %d, got %g", index, n_kernels - 1, reader.bad());
+    const physlm_kernel_entry& entry = manifest[kernel];
+    const char* name = entry.name;
+    if (!reader.whole(entry.n_in, entry.n_in, &n_in))
+      return fail(env, "[command %d: %s] expected %d inputs, got %g", index, name, entry.n_in, reader.bad());
+    if (!reader.whole(entry.n_out, entry.n_out, &n_out))
+      return fail(env, "[command %d: %s] expected %d outputs, got %g", index, name, entry.n_out, reader.bad());
+    if (!reader.whole(entry.n_attrs, entry.n_attrs, &n_attrs))
+      return fail(env, "[command %d: %s] expected %d attributes, got %g", index, name, entry.n_attrs, reader.bad());
+    const size_t first = plan.tensors.size();
+    for (int64_t t = 0; t < n_in + n_out; t++) {
+      const char* role = t < n_in ? "input" : "output";
+      const int place = (int)(t < n_in ? t : t - n_in);
+      if (!reader.has(4)) return fail(env, "[command %d: %s] expected %s %d, got the end of the list", index, name, role, place);
+      int64_t buffer, offset, dtype, rank;
+      if (!reader.whole(-1, (double)plan.buffers.size() - 1, &buffer) || (buffer < 0 && t < n_in))
+        return fail(env, "[command %d: %s, %s %d] expected a buffer index from %d to %d, got %g", index, name, role, place,
+                    t < n_in ? 0 : -1, (int)plan.buffers.size() - 1, buffer < 0 && t < n_in ? -1.0 : reader.bad());
+      if (!reader.whole(0, kMaxExact, &offset))
+        return fail(env, "[command %d: %s, %s %d] expected a byte offset, got %g", index, name, role, place, reader.bad());
+      if (!reader.whole(PHYSLM_F32, PHYSLM_BF16, &dtype))
+        return fail(env, "[command %d: %s, %s %d] expected a dtype from 0 to 3, got %g", index, name, role, place, reader.bad());
+      if (!reader.whole(0, PHYSLM_MAX_RANK, &rank))
+        return fail(env, "[command %d: %s, %s %d] expected a rank from 0 to %d, got %g", index, name, role, place,
+                    PHYSLM_MAX_RANK, reader.bad());
+      if (!reader.has((size_t)rank))
+        return fail(env, "[command %d: %s, %s %d] expected %d axes, got the end of the list", index, name, role, place, (int)rank);
+      physlm_tensor tensor = {};
+      tensor.dtype = (int32_t)dtype;
+      tensor.rank = (int32_t)rank;
+      double bytes = (double)element_bytes(tensor.dtype);
+      for (int64_t a = 0; a < rank; a++) {
+        if (!reader.whole(0, kMaxExact, &tensor.shape[a]))
+          return fail(env, "[command %d: %s, %s %d] expected a size for axis %d, got %g", index, name, role, place, (int)a,
+                      reader.bad());
+        bytes *= (double)tensor.shape[a];
+      }
+      if (buffer >= 0) {
+        const Buffer& memory = plan.buffers[buffer];
+        if ((double)offset + bytes > (double)memory.bytes)
+          return fail(env, "[command %d: %s, %s %d] expected at most %zu bytes in buffer %d, got %.0f bytes at offset %lld",
+                      index, name, role, place, memory.bytes, (int)buffer, bytes, (long long)offset);
+        char* data = memory.data + offset;
+        if ((uintptr_t)data % element_bytes(tensor.dtype))
+          return fail(env, "[command %d: %s, %s %d] expected an offset aligned to %zu bytes, got %lld", index, name, role,
+                      place, element_bytes(tensor.dtype), (long long)offset);
+        static char nothing[64];
+        tensor.data = data ? data : nothing;  // an empty ArrayBuffer may have no memory; null means "not wanted"
+      }
+      plan.tensors.push_back(tensor);
+    }
+    if (!reader.has((size_t)n_attrs))
+      return fail(env, "[command %d: %s] expected %d attributes, got the end of the list", index, name, (int)n_attrs);
+    plan.commands.push_back({(int32_t)kernel, (uint32_t)first, (uint32_t)plan.attrs.size()});
+    for (int64_t a = 0; a < n_attrs; a++) plan.attrs.push_back(reader.number());
+    if (physlm_check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
+      return fail(env, "[command %d: %s]%s", index, name, physlm_last_error());
+  }
+  return true;
+}
+
+// Runs one command. False: an error is thrown.
+bool run_command(napi_env env, const physlm_kernel_entry* manifest, Plan& plan, size_t index) {
+  const Command& command = plan.commands[index];
+  const physlm_kernel_entry& entry = manifest[command.kernel];
+  physlm_tensor* tensors = plan.tensors.data() + command.tensors;
+  const int32_t status = entry.run(tensors, entry.n_in, tensors + entry.n_in, entry.n_out, plan.attrs.data() + command.attrs,
+                                   entry.n_attrs, nullptr);
+  if (status == PHYSLM_OK) return true;
+  return fail(env, "[command %zu: %s]%s", index, entry.name, physlm_last_error());
+}
+
+bool read_words(napi_env env, napi_value value, const double** words, size_t* count) {
+  napi_typedarray_type type;
+  void* data;
+  if (napi_get_typedarray_info(env, value, &type, count, &data, nullptr, nullptr) != napi_ok || type != napi_float64_array)
+    return fail(env, "[commands] expected a Float64Array, got something else");
+  *words = static_cast<const double*>(data);
+  return true;
+}
+
+bool read_buffers(napi_env env, napi_value list, Plan& plan, std::vector<napi_value>* values) {
+  uint32_t count;
+  if (napi_get_array_length(env, list, &count) != napi_ok) return fail(env, "[buffers] expected an array, got something else");
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value value;
+    void* data;
+    size_t bytes;
+    if (napi_get_element(env, list, i, &value) != napi_ok || napi_get_arraybuffer_info(env, value, &data, &bytes) != napi_ok)
+      return fail(env, "[buffers] expected an ArrayBuffer at %u, got something else", i);
+    plan.buffers.push_back({static_cast<char*>(data), bytes, nullptr});
+    if (values) values->push_back(value);
+  }
+  return true;
+}
+
+// --- exported functions ----------------------------------------------------------------------------------------------
+
+template <size_t N>
+bool arguments(napi_env env, napi_callback_info info, napi_value (&values)[N]) {
+  size_t count = N;
+  if (napi_get_cb_info(env, info, &count, values, nullptr, nullptr) != napi_ok || count < N)
+    return fail(env, "[arguments] expected %zu, got %zu", N, count);
+  return true;
+}
+
+napi_value number(napi_env env, double value) {
+  napi_value out = nullptr;
+  napi_create_double(env, value, &out);
+  return out;
+}
+
+napi_value string(napi_env env, const char* text) {
+  napi_value out = nullptr;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &out);
+  return out;
+}
+
+napi_value abi_version(napi_env env, napi_callback_info) { return number(env, PHYSLM_ABI_VERSION); }
+
+napi_value manifest(napi_env env, napi_callback_info) {
+  int32_t n;
+  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  napi_value list;
+  napi_create_array_with_length(env, n, &list);
+  for (int32_t i = 0; i < n; i++) {
+    napi_value entry;
+    napi_create_object(env, &entry);
+    napi_set_named_property(env, entry, "name", string(env, entries[i].name));
+    napi_set_named_property(env, entry, "nIn", number(env, entries[i].n_in));
+    napi_set_named_property(env, entry, "nOut", number(env, entries[i].n_out));
+    napi_set_named_property(env, entry, "nAttr", number(env, entries[i].n_attrs));
+    napi_set_element(env, list, i, entry);
+  }
+  return list;
+}
+
+napi_value isa(napi_env env, napi_callback_info) { return string(env, physlm_isa()); }
+
+napi_value isas(napi_env env, napi_callback_info) {
+  napi_value list;
+  napi_create_array(env, &list);
+  for (int i = 0; const char* name = physlm_isa_at(i); i++) napi_set_element(env, list, i, string(env, name));
+  return list;
+}
+
+napi_value set_isa(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  char name[32];
+  size_t length;
+  if (napi_get_value_string_utf8(env, args[0], name, sizeof name, &length) != napi_ok)
+    return fail(env, "[setIsa] expected a string, got something else");
+  napi_value out;
+  Turn turn;
+  napi_get_boolean(env, physlm_set_isa(name), &out);
+  return out;
+}
+
+napi_value threads(napi_env env, napi_callback_info) { return number(env, physlm_threads()); }
+
+napi_value set_threads(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  double n;
+  if (napi_get_value_double(env, args[0], &n) != napi_ok || !(n >= 1 && n <= 1e6) || n != (double)(int)n)
+    return fail(env, "[setThreads] expected a whole number from 1 on, got something else");
+  Turn turn;
+  physlm_set_threads((int)n);
+  return nullptr;
+}
+
+napi_value address_modulo(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  if (!arguments(env, info, args)) return nullptr;
+  void* data;
+  size_t bytes;
+  double modulus;
+  if (napi_get_arraybuffer_info(env, args[0], &data, &bytes) != napi_ok)
+    return fail(env, "[addressModulo] expected an ArrayBuffer, got something else");
+  if (napi_get_value_double(env, args[1], &modulus) != napi_ok || !(modulus >= 1 && modulus <= 1e9))
+    return fail(env, "[addressModulo] expected a modulus from 1 on, got something else");
+  return number(env, (double)((uintptr_t)data % (uintptr_t)modulus));
+}
+
+void drop_plan(napi_env env, void* data, void*) {
+  Plan* plan = static_cast<Plan*>(data);
+  for (const Buffer& buffer : plan->buffers)
+    if (buffer.keep) napi_delete_reference(env, buffer.keep);
+  delete plan;
+}
+
+napi_value compile(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  const double* words;
+  size_t count;
+  if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
+  Plan* plan = new Plan;
+  std::vector<napi_value> values;
+  napi_value out = nullptr;
+  bool ready = read_buffers(env, args[1], *plan, &values) && parse(env, *plan, words, count);
+  for (size_t i = 0; ready && i < values.size(); i++)
+    ready = napi_create_reference(env, values[i], 1, &plan->buffers[i].keep) == napi_ok;
+  if (!ready || napi_create_external(env, plan, drop_plan, nullptr, &out) != napi_ok) {
+    drop_plan(env, plan, nullptr);
+    return fail(env, "[compile] the plan could not be made");
+  }
+  napi_type_tag_object(env, out, &kPlanTag);
+  return out;
+}
+
+// The plan behind a handle, with its buffers still where they were. NULL: an error is thrown.
+Plan* open_plan(napi_env env, napi_value handle) {
+  bool ours = false;
+  void* data;
+  if (napi_check_object_type_tag(env, handle, &kPlanTag, &ours) != napi_ok || !ours ||
+      napi_get_value_external(env, handle, &data) != napi_ok) {
+    fail(env, "[plan] expected what compile() returned, got something else");
+    return nullptr;
+  }
+  Plan* plan = static_cast<Plan*>(data);
+  for (size_t i = 0; i < plan->buffers.size(); i++) {
+    const Buffer& buffer = plan->buffers[i];
+    napi_value value;
+    void* memory = nullptr;
+    size_t bytes = 0;
+    napi_get_reference_value(env, buffer.keep, &value);
+    napi_get_arraybuffer_info(env, value, &memory, &bytes);
+    if (memory != buffer.data || bytes != buffer.bytes) {
+      fail(env, "[plan] expected buffer %zu as it was compiled, got one that was detached or resized", i);
+      return nullptr;
+    }
+  }
+  return plan;
+}
+
+napi_value run(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  Plan* plan = open_plan(env, args[0]);
+  if (!plan) return nullptr;
+  Turn turn;
+  int32_t n;
+  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  for (size_t i = 0; i < plan->commands.size(); i++)
+    if (!run_command(env, entries, *plan, i)) return nullptr;
+  return nullptr;
+}
+
+double now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+
+napi_value profile(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  Plan* plan = open_plan(env, args[0]);
+  if (!plan) return nullptr;
+  const size_t count = plan->commands.size();
+  void* memory;
+  napi_value buffer, out;
+  if (napi_create_arraybuffer(env, count * sizeof(double), &memory, &buffer) != napi_ok ||
+      napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &out) != napi_ok)
+    return fail(env, "[profile] no memory for %zu times", count);
+  double* times = static_cast<double*>(memory);
+  Turn turn;
+  int32_t n;
+  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  for (size_t i = 0; i < count; i++) {
+    const double start = now_ns();
+    if (!run_command(env, entries, *plan, i)) return nullptr;
+    times[i] = now_ns() - start;
+  }
+  return out;
+}
+
+napi_value launch(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  const double* words;
+  size_t count;
+  if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
+  static thread_local Plan plan;  // its vectors keep their memory from call to call
+  plan.commands.clear();
+  plan.tensors.clear();
+  plan.attrs.clear();
+  plan.buffers.clear();
+  if (!read_buffers(env, args[1], plan, nullptr) || !parse(env, plan, words, count)) return nullptr;
+  Turn turn;
+  int32_t n;
+  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  for (size_t i = 0; i < plan.commands.size(); i++)
+    if (!run_command(env, entries, plan, i)) return nullptr;
+  return nullptr;
+}
+
+napi_value init(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback call;
+  } functions[] = {{"abiVersion", abi_version}, {"manifest", manifest}, {"isa", isa}, {"isas", isas},
+                   {"setIsa", set_isa}, {"threads", threads}, {"setThreads", set_threads},
+                   {"addressModulo", address_modulo}, {"compile", compile}, {"run", run}, {"profile", profile},
+                   {"launch", launch}};
+  for (const auto& function : functions) {
+    napi_value value;
+    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value) != napi_ok ||
+        napi_set_named_property(env, exports, function.name, value) != napi_ok)
+      return fail(env, "[%s] could not be exported", function.name);
+  }
+  return exports;
+}
+
+}  // namespace
+
+NAPI_MODULE(physlm_native, init)

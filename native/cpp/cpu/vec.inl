@@ -1,0 +1,210 @@
+// A vector of kVL floats for the instruction set this file is compiled for. Every arithmetic step is written out (no
+// contraction by the compiler), so that a value has the same bits in the body of a loop and in its ragged end.
+
+#if defined(__AVX512F__)
+constexpr int kVL = 16;
+#elif defined(__AVX2__)
+constexpr int kVL = 8;
+#else
+constexpr int kVL = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(kVL * 4)));
+typedef int32_t vi __attribute__((vector_size(kVL * 4)));
+typedef float vf_unaligned __attribute__((vector_size(kVL * 4), aligned(4), may_alias));
+typedef double vd __attribute__((vector_size(kVL * 8)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf load(const float* p) { return *(const vf_unaligned*)p; }
+INLINE void store(float* p, vf v) { *(vf_unaligned*)p = v; }
+INLINE vf splat(float x) { return x - (vf){}; }
+
+#if defined(__AVX512F__)
+
+INLINE __mmask16 first(int n) { return (__mmask16)((1u << n) - 1u); }
+/** The first n floats, zero beyond; reads nothing beyond. */
+INLINE vf load(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+INLINE void store(float* p, vf v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
+INLINE vf fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+/** The larger; the second operand when either is NaN. */
+INLINE vf larger(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vf smaller(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf root(vf a) { return _mm512_sqrt_ps(a); }
+/** v in lanes from..to-1, `other` elsewhere. */
+INLINE vf keep(vf v, int from, int to, vf other) {
+  const __mmask16 mask = (__mmask16)(first(to) & ~(unsigned)first(from));
+  return _mm512_mask_mov_ps(other, mask, v);
+}
+
+#elif defined(__AVX2__)
+
+INLINE __m256i first(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vf load(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+INLINE void store(float* p, vf v, int n) { _mm256_maskstore_ps(p, first(n), v); }
+INLINE vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
+INLINE vf larger(vf a, vf b) { return _mm256_max_ps(a, b); }
+INLINE vf smaller(vf a, vf b) { return _mm256_min_ps(a, b); }
+INLINE vf root(vf a) { return _mm256_sqrt_ps(a); }
+INLINE vf keep(vf v, int from, int to, vf other) {
+  const __m256i mask = _mm256_andnot_si256(first(from), first(to));
+  return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(mask));
+}
+
+#else
+
+INLINE vf load(const float* p, int n) {
+  vf v = {};
+  for (int i = 0; i < kVL; i++)
+    if (i < n) v[i] = p[i];
+  return v;
+}
+INLINE void store(float* p, vf v, int n) {
+  for (int i = 0; i < kVL; i++)
+    if (i < n) p[i] = v[i];
+}
+#if defined(__ARM_FEATURE_FMA) && defined(__aarch64__)
+INLINE vf fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vf fnma(vf a, vf b, vf c) { return (vf)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+INLINE vf fnma(vf a, vf b, vf c) { return c - a * b; }
+#endif
+INLINE vf larger(vf a, vf b) { return a > b ? a : b; }
+INLINE vf smaller(vf a, vf b) { return a < b ? a : b; }
+INLINE vf root(vf a) {
+  for (int i = 0; i < kVL; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
+INLINE vf keep(vf v, int from, int to, vf other) {
+  const vi lane = {0, 1, 2, 3};
+  const vi inside = (lane >= from) & (lane < to);
+  return inside ? v : other;
+}
+
+#endif
+
+/** Sum of the lanes, as a tree: lane i with i + half, and so on. */
+INLINE float sum(vf v) {
+#if defined(__AVX512F__)
+  v += __builtin_shuffle(v, (vi){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+  v += __builtin_shuffle(v, (vi){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+  v += __builtin_shuffle(v, (vi){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+  v += __builtin_shuffle(v, (vi){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+#elif defined(__AVX2__)
+  v += __builtin_shuffle(v, (vi){4, 5, 6, 7, 0, 1, 2, 3});
+  v += __builtin_shuffle(v, (vi){2, 3, 0, 1, 6, 7, 4, 5});
+  v += __builtin_shuffle(v, (vi){1, 0, 3, 2, 5, 4, 7, 6});
+#else
+  v += __builtin_shuffle(v, (vi){2, 3, 0, 1});
+  v += __builtin_shuffle(v, (vi){1, 0, 3, 2});
+#endif
+  return v[0];
+}
+
+/** Largest lane; a NaN may be lost (every caller meets it again in the sum that follows). */
+INLINE float largest(vf v) {
+#if defined(__AVX512F__)
+  v = larger(v, __builtin_shuffle(v, (vi){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}));
+  v = larger(v, __builtin_shuffle(v, (vi){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}));
+  v = larger(v, __builtin_shuffle(v, (vi){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13}));
+  v = larger(v, __builtin_shuffle(v, (vi){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}));
+#elif defined(__AVX2__)
+  v = larger(v, __builtin_shuffle(v, (vi){4, 5, 6, 7, 0, 1, 2, 3}));
+  v = larger(v, __builtin_shuffle(v, (vi){2, 3, 0, 1, 6, 7, 4, 5}));
+  v = larger(v, __builtin_shuffle(v, (vi){1, 0, 3, 2, 5, 4, 7, 6}));
+#else
+  v = larger(v, __builtin_shuffle(v, (vi){2, 3, 0, 1}));
+  v = larger(v, __builtin_shuffle(v, (vi){1, 0, 3, 2}));
+#endif
+  return v[0];
+}
+
+/** e^x to about 1 ulp; 0 at -inf, inf from 88.73 on, NaN stays NaN. Cephes' polynomial on [-ln2/2, ln2/2]. */
+INLINE vf exponential(vf x) {
+  x = larger(splat(-104.0f), smaller(splat(89.0f), x));  // a NaN is the second operand, so it comes through
+#if defined(__AVX512F__)
+  const vf n = _mm512_roundscale_ps(x * splat(1.44269504088896341f), 8);
+#else
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer and leaves that in the low bits
+  const vf shifted = x * splat(1.44269504088896341f) + magic;
+  const vf n = shifted - magic;
+#endif
+  vf r = fnma(n, splat(0.693359375f), x);
+  r = fnma(n, splat(-2.12194440e-4f), r);
+  vf p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = fma(p, r * r, r + splat(1.0f));
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
+  // Two factors, because 2^n alone leaves the range of normal floats before the product does.
+  const vi i = (vi)shifted - 0x4b400000;
+  const vi half = i >> 1;
+  const vf a = (vf)((half + 127) << 23);
+  const vf b = (vf)((i - half + 127) << 23);
+  return p * a * b;
+#endif
+}
+
+/** x·σ(2u) = 0.5x(1+tanh u), u = √(2/π)(x + 0.044715x³). */
+INLINE vf gelu(vf x) {
+  const vf u2 = x * fma(x * x, splat(2.0f * 0.7978845608028654f * 0.044715f), splat(2.0f * 0.7978845608028654f));
+  return x / (splat(1.0f) + exponential(-u2));
+}
+
+INLINE vf gelu_slope(vf x) {
+  const vf xx = x * x;
+  const vf u2 = x * fma(xx, splat(2.0f * 0.7978845608028654f * 0.044715f), splat(2.0f * 0.7978845608028654f));
+  const vf s = splat(1.0f) / (splat(1.0f) + exponential(-u2));
+  const vf du2 = fma(xx, splat(6.0f * 0.7978845608028654f * 0.044715f), splat(2.0f * 0.7978845608028654f));
+  return fma(x * s * (splat(1.0f) - s), du2, s);
+}
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+/** Calls `f(offset, Full{})` on whole vectors and `f(offset, Some{n})` on the rest of [begin, end). */
+struct Full {};
+struct Some {
+  int n;
+};
+INLINE vf load(const float* p, Full) { return load(p); }
+INLINE vf load(const float* p, Some s) { return load(p, s.n); }
+INLINE void store(float* p, vf v, Full) { store(p, v); }
+INLINE void store(float* p, vf v, Some s) { store(p, v, s.n); }
+template <class F>
+INLINE void each_vector(int64_t begin, int64_t end, F f) {
+  int64_t i = begin;
+  for (; i + kVL <= end; i += kVL) f(i, Full{});
+  if (i < end) f(i, Some{(int)(end - i)});
+}
+
+/** Runs f(part, parts) on up to all threads, fewer when `work` (about a flop each) does not pay for them. */
+template <class F>
+static void parallel(double work, int64_t most_parts, const F& f) {
+  constexpr double kWorkPerPart = 40e3;
+  int64_t parts = physlm_threads();
+  if (parts > 1) {
+    if (work < parts * kWorkPerPart) parts = most(1, (int64_t)(work / kWorkPerPart));
+    parts = most(1, least(parts, most_parts));
+  }
+  physlm_parallel(
+      (int)parts, [](void* context, int part, int n) { (*(const F*)context)(part, n); }, (void*)&f);
+}
+
+/** The part's share of [0, n): contiguous, sizes differ by at most one. */
+struct Range {
+  int64_t begin, end;
+};
+INLINE Range share(int64_t n, int part, int parts) { return {n * part / parts, n * (part + 1) / parts}; }
