@@ -2,7 +2,6 @@ import { invariant } from './error.js';
 import { philox4x32 } from './philox.js';
 
 const TWO_32 = 0x100000000;
-const LN2 = 0.6931471805599453;
 
 /** The 64-bit key and the item number that a stream is made of. */
 interface StreamId {
@@ -143,5 +142,5 @@ function portableLog(x: number): number {
   const z = (mantissa - 1) / (mantissa + 1);
   let series = 0;
   for (let k = 23; k >= 1; k -= 2) series = series * z * z + 1 / k;
-  return 2 * z * series + exponent * LN2;
+  return 2 * z * series + exponent * Math.LN2;
 }

@@ -60,7 +60,7 @@ export class Device {
     /** The addon; undefined on `js`. */
     readonly native: NativeBinding | undefined,
   ) {
-    native?.manifest().forEach((entry, index) => this.#kernelIndex.set(entry.name, index));
+    for (const [index, { name: kernel }] of native?.manifest().entries() ?? []) this.#kernelIndex.set(kernel, index);
   }
 
   /** Threads that kernels use. */

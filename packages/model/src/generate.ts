@@ -1,4 +1,4 @@
-import { complaint, invariant, PhyslmError, type Rng } from '@physlm/base';
+import { complaint, PhyslmError, type Rng } from '@physlm/base';
 import type { LanguageModel } from './language-model.js';
 
 /** How to continue prompts. */
@@ -84,7 +84,9 @@ function sample(row: Float32Array, temperature: number, topK: number, rng: Rng):
   const peak = order.reduce((max, i) => Math.max(max, row[i]!), Number.NEGATIVE_INFINITY);
   const weights = order.map((i) => Math.exp((row[i]! - peak) / temperature));
   let target = rng.uniform() * weights.reduce((a, b) => a + b, 0);
-  const chosen = weights.findIndex((weight) => (target -= weight) < 0);
-  invariant(order.length > 0, 'sampling from no tokens');
-  return order[chosen < 0 ? order.length - 1 : chosen]!;
+  for (const [i, weight] of weights.entries()) {
+    target -= weight;
+    if (target < 0) return order[i]!;
+  }
+  return order.at(-1)!;
 }

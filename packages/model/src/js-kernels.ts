@@ -231,7 +231,7 @@ export const jsKernels: Readonly<Record<string, JsKernel>> = {
   copy_forward: ([x], [y]) => y!.values.set(x!.values),
   fill_forward: (_, [y], [value = 0]) => void y!.values.fill(value),
   sumTo_forward: reduction(0, (sum, x) => sum + x),
-  maxTo_forward: reduction(Number.NEGATIVE_INFINITY, (max, x) => (x > max || x !== x ? x : max)),
+  maxTo_forward: reduction(Number.NEGATIVE_INFINITY, (max, x) => (x > max || Number.isNaN(x) ? x : max)),
   matmul_forward: matmul,
   transpose_forward: transpose,
   slice_forward: slice,

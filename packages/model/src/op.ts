@@ -228,7 +228,8 @@ function bind<I extends Axes, O extends Axes, A extends AttrKinds>(
     const where = `${spec.name}.${name}`;
     if (x.shape.length !== axes.length) throw new ShapeError(where, `axes ${axes}`, `shape [${x.shape}]`);
     [...axes].forEach((axis, i) => {
-      const size = axis === '1' ? 1 : (dims[axis] ??= x.shape[i]!);
+      if (axis !== '1') dims[axis] ??= x.shape[i]!;
+      const size = axis === '1' ? 1 : dims[axis];
       if (size !== x.shape[i]) throw new ShapeError(where, `${axis}=${size}`, `${x.shape[i]}`);
     });
     if (device !== undefined && x.device !== device)

@@ -171,7 +171,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   let start = 0;
   const padded = parts.map((part) => {
     const from = start;
-    const end = (start += part.shape[at]!);
+    const end = from + part.shape[at]!;
+    start = end;
     return apply('pad', [part], shape, { attrs: [at, from], gradient: (dy) => [slice(dy, at, from, end)] });
   });
   return padded.reduce((a, b) => add(a, b));

@@ -81,7 +81,7 @@ class Program<T extends Readonly<Record<string, Tensor>>> implements Recorded<T>
     const count = (kernel: string, ns: number): void => void total.set(kernel, (total.get(kernel) ?? 0) + ns);
     for (const { plan, commands } of this.#segments) {
       if (plan !== undefined) {
-        this.device.native!.profile(plan).forEach((ns, i) => count(commands[i]!.kernel, ns));
+        for (const [i, ns] of this.device.native!.profile(plan).entries()) count(commands[i]!.kernel, ns);
         continue;
       }
       for (const command of commands) {

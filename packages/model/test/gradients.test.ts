@@ -120,7 +120,7 @@ describe('gradients of op references, against central differences in f64', () =>
             Object.entries<string>(op.inputs).map(([name, axes]) => {
               const shape = [...axes].map((axis) => dims[axis]!);
               if (!op.integers?.includes(name)) return [name, randomLeaf(device, shape, rng.fork(name))];
-              const limit = dims['V'] ?? 20;
+              const limit = dims.V ?? 20;
               return [
                 name,
                 device.tensor(
@@ -150,7 +150,7 @@ describe('reverse pass', () => {
     const y = add(add(mul(w, w), w), w);
     model.backward(y, device.tensor([1, 1, 1], [3], 'f64'));
     expect(w.grad).toBe(place);
-    w.values().forEach((x, i) => expect(place.values()[i]).toBeCloseTo(2 * x + 2, 12));
+    for (const [i, x] of w.values().entries()) expect(place.values()[i]).toBeCloseTo(2 * x + 2, 12);
   });
   it('refuses a seed of another shape and a constant output', () => {
     const w = randomLeaf(device, [3], new Rng(1));

@@ -152,7 +152,7 @@ describe('train', () => {
     const run = RunDirectory.open(join(folder(), 'run'), experiment, 'new');
     const bad = { ...config, nStep: 0, batchSize: 3, nAccumulate: 2, optimizer: { ...config.optimizer, eps: 0 } };
     const failure = train({ model: model(), windows, config: bad, run, resume: false });
-    await expect(failure).rejects.toThrow(/train\.nStep[^]*train\.nAccumulate[^]*train\.optimizer\.eps/);
+    await expect(failure).rejects.toThrow(/train\.nStep[\s\S]*train\.nAccumulate[\s\S]*train\.optimizer\.eps/);
   });
 });
 
