@@ -22,7 +22,7 @@ export const rotary = defineOp({
     return dRotary % 2 === 0 && dRotary <= dHead ? undefined : `an even dRotary up to ${dHead}, not ${dRotary}, for P`;
   },
   reference: ({ x, positions }, { nHead, dHead, dRotary, base }) => {
-    if (dRotary === 0) return { y: x };
+    if (dRotary === 0) return { y: reshape(x, x.shape) };
     const [B, T, P] = x.shape as [number, number, number];
     const half = dRotary / 2;
     const table = rotaryTable(positions, dRotary, base, x.dtype);
