@@ -1,1 +1,42 @@
-export {};
+export { currentEnvironment, type Environment } from './environment.js';
+export { capacityTwoBits } from './laws/capacity-two-bits.js';
+export { laws, lawsOfPart, lawsOfRecipe } from './laws/index.js';
+export { boundText, criterion, type Law, type Measurement, type Verdict } from './laws/law.js';
+export {
+  combineSeeds,
+  type LawReport,
+  type LedgerRow,
+  type LedgerRun,
+  lawReport,
+  ledgerFolder,
+  mergeRun,
+  readLedgerRow,
+  recordRun,
+} from './laws/ledger.js';
+export { type CapacityExperiment, type CapacityParameters, capacity, capacityScales } from './recipes/capacity.js';
+export { type CapacityData, type CapacityDataConfig, openCapacityData } from './recipes/capacity-data.js';
+export { recipeNamed, recipes, scaleNamed } from './recipes/index.js';
+export {
+  type Execution,
+  type Expectation,
+  type Experiment,
+  type Interval,
+  type Recipe,
+  type RecipeOptions,
+  type Results,
+  type RunContext,
+  type ScaleName,
+  scaleNames,
+} from './recipes/recipe.js';
+export {
+  type BarFigure,
+  type Figure,
+  figureData,
+  type LineFigure,
+  type ReportDocument,
+  type Table,
+} from './report/document.js';
+export { type Judgement, type RenderedReport, renderReport } from './report/html.js';
+export { renderSvg } from './report/svg.js';
+export { type CapacityResults, type ItemLoss, runCapacity } from './run-capacity.js';
+export { type FinishedRun, judge, openFinishedRun, type RunOutcome, runRecipe, writeReport } from './run-recipe.js';

@@ -1,0 +1,218 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError, DataError, digest, writeFileAtomic } from '@physlm/base';
+import { z } from 'zod';
+import type { Environment } from '../environment.js';
+import { packageRoot } from '../package-root.js';
+import { recipeNamed } from '../recipes/index.js';
+import type { Experiment, Interval, Results, ScaleName } from '../recipes/recipe.js';
+import { criterion, type Law, type Measurement, settingOf, type Verdict } from './law.js';
+
+const interval = z.object({ low: z.number(), high: z.number() });
+const run = z.object({
+  seed: z.number().int(),
+  ours: z.number(),
+  interval,
+  measures: z.record(z.string(), z.number()),
+  /** Seconds of work. */
+  seconds: z.number(),
+  /** ISO 8601, UTC. */
+  date: z.string(),
+  cpu: z.string(),
+  cores: z.number(),
+  device: z.string(),
+  threads: z.number(),
+  isa: z.string().optional(),
+  os: z.string(),
+  node: z.string(),
+  physlm: z.string(),
+  commit: z.string().optional(),
+  command: z.string(),
+});
+const row = z.object({
+  law: z.string(),
+  scale: z.string(),
+  /** Digest of what decides the measurement besides the seed. */
+  setting: z.string(),
+  runs: z.array(run).min(1),
+});
+
+/** One run in the ledger, with what it takes to trust and repeat it. */
+export type LedgerRun = z.infer<typeof run>;
+
+/** What is known about a law at a scale: one file of the ledger, one run for each seed. */
+export type LedgerRow = z.infer<typeof row>;
+
+/** One line of `physlm laws`. */
+export interface LawReport {
+  readonly id: string;
+  readonly part: string;
+  readonly claim: string;
+  readonly source: string;
+  /** The paper's figure. */
+  readonly paper: string;
+  readonly scale: ScaleName;
+  /** Mean over seeds; null when not run. */
+  readonly ours: number | null;
+  readonly interval: Interval | null;
+  readonly seeds: readonly number[];
+  readonly verdict: Verdict | 'not run';
+  /** Why there is no verdict, or what the verdict tests at this scale. */
+  readonly note: string;
+  /** Processor and cores of each run, without repeats. */
+  readonly machine: string | null;
+  /** Mean over seeds. */
+  readonly seconds: number | null;
+  readonly command: string;
+}
+
+/** The folder of the ledger that comes with this package. */
+export function ledgerFolder(): string {
+  return join(packageRoot(), 'ledger');
+}
+
+function rowFile(folder: string, law: string, scale: string): string {
+  return join(folder, `${law}-${scale}.json`);
+}
+
+/**
+ * What the ledger holds about a law at a scale; undefined when nothing.
+ *
+ * @throws DataError naming the file when it is not a row of the ledger.
+ */
+export function readLedgerRow(folder: string, law: string, scale: ScaleName): LedgerRow | undefined {
+  const file = rowFile(folder, law, scale);
+  if (!existsSync(file)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new DataError(file, 'JSON', (error as Error).message);
+  }
+  const parsed = row.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new DataError(file, `a row of the ledger (${issue.path.join('.')}: ${issue.message})`, 'another value');
+}
+
+/** The row with `added` in place of any run of its seed; runs of another setting are dropped. Seeds ascend. */
+export function mergeRun(
+  before: LedgerRow | undefined,
+  key: { readonly law: string; readonly scale: string; readonly setting: string },
+  added: LedgerRun,
+): LedgerRow {
+  const kept = before?.setting === key.setting ? before.runs.filter(({ seed }) => seed !== added.seed) : [];
+  return { ...key, runs: [...kept, added].sort((a, b) => a.seed - b.seed) };
+}
+
+/**
+ * Writes a finished run into the ledger, as measured by `law`; returns the file.
+ *
+ * @throws ConfigError when the experiment is not the scale as it stands: its verdict would be another one's.
+ * @throws OutputError when the file cannot be written.
+ */
+export function recordRun(
+  folder: string,
+  law: Law,
+  {
+    experiment,
+    results,
+    environment,
+  }: Readonly<{ experiment: Experiment; results: Results; environment: Environment }>,
+): string {
+  const { scale, seed } = experiment;
+  const setting = digest(settingOf(experiment));
+  const standard = recipeNamed(law.recipe).experiment({ scale, seed });
+  if (setting !== digest(settingOf(standard))) {
+    throw new ConfigError(
+      [{ path: 'ledger', expected: `scale '${scale}' as it stands`, got: 'other parameters' }],
+      'The ledger holds runs without --set only.',
+    );
+  }
+  const { command, cpu, cores, device, threads, isa, os, node, physlm, commit, seconds, started, finished } =
+    environment;
+  const added: LedgerRun = {
+    seed,
+    ...law.measure(results),
+    measures: { ...results.measures },
+    seconds,
+    date: finished ?? started,
+    cpu,
+    cores,
+    device,
+    threads,
+    ...(isa !== undefined && { isa }),
+    os,
+    node,
+    physlm,
+    ...(commit !== undefined && { commit }),
+    command,
+  };
+  const before = readLedgerRow(folder, law.id, scale);
+  const file = rowFile(folder, law.id, scale);
+  const merged = mergeRun(before, { law: law.id, scale, setting }, added);
+  writeFileAtomic(file, `${JSON.stringify(merged, null, 2)}\n`);
+  return file;
+}
+
+/** Two-sided 95 % points of Student's t for 1 … 9 degrees of freedom, then the normal limit: seeds are few. */
+const STUDENT_T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
+
+/**
+ * Combines the runs of several seeds: the mean and its 95 % interval. One seed keeps its own interval, over people; more
+ * give Student's t interval over seeds, which also holds the chance of initial weights and order.
+ */
+export function combineSeeds(runs: readonly Measurement[]): Measurement {
+  const [first] = runs;
+  if (runs.length === 1) return { ours: first!.ours, interval: first!.interval };
+  const n = runs.length;
+  const mean = runs.reduce((sum, { ours }) => sum + ours, 0) / n;
+  const variance = runs.reduce((sum, { ours }) => sum + (ours - mean) ** 2, 0) / (n - 1);
+  const half = (STUDENT_T[n - 2] ?? 1.96) * Math.sqrt(variance / n);
+  return { ours: mean, interval: { low: mean - half, high: mean + half } };
+}
+
+/** What is known about `law` at `scale`. The verdict follows from the recorded measures by today's criterion. */
+export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport {
+  const recorded = readLedgerRow(folder, law.id, scale);
+  const recipe = recipeNamed(law.recipe);
+  const fixed = {
+    id: law.id,
+    part: law.part,
+    claim: law.claim,
+    source: `${law.source.paper}, ${law.source.section}`,
+    paper: law.paper.text,
+    scale,
+  };
+  const standard = recorded && recipe.experiment({ scale, seed: recorded.runs[0]!.seed });
+  if (recorded === undefined || standard === undefined || recorded.setting !== digest(settingOf(standard))) {
+    return {
+      ...fixed,
+      ours: null,
+      interval: null,
+      seeds: [],
+      verdict: 'not run',
+      note:
+        recorded === undefined ? (recipe.scales[scale] ?? '') : 'the recorded runs were made with an earlier setting',
+      machine: null,
+      seconds: null,
+      command: `physlm run ${law.recipe} --scale ${scale} --ledger`,
+    };
+  }
+  const { runs } = recorded;
+  const mean = (of: (run: LedgerRun) => number): number => runs.reduce((sum, run) => sum + of(run), 0) / runs.length;
+  const measures = Object.fromEntries(
+    Object.keys(runs[0]!.measures).map((name) => [name, mean((run) => run.measures[name] ?? Number.NaN)]),
+  );
+  const machines = runs.map((run) => `${run.cpu}, ${run.cores} cores, ${run.device}`);
+  return {
+    ...fixed,
+    ...combineSeeds(runs),
+    seeds: runs.map(({ seed }) => seed),
+    verdict: criterion(measures, standard.expect),
+    note: standard.expect.map(({ tests }) => tests).join('; '),
+    machine: [...new Set(machines)].join('; '),
+    seconds: mean(({ seconds }) => seconds),
+    command: runs.at(-1)!.command,
+  };
+}

@@ -1,0 +1,47 @@
+import { ConfigError, nearest } from '@physlm/base';
+import { type CapacityResults, runCapacity } from '../run-capacity.js';
+import { type CapacityExperiment, capacity, capacityParameters, capacityScales } from './capacity.js';
+import { capacityReport } from './capacity-report.js';
+import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
+
+const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
+  name: 'capacity',
+  describe: 'Trains a small transformer on biographies and counts the bits of knowledge it stores per parameter.',
+  source: 'arXiv:2404.05405',
+  scales: Object.fromEntries(scaleNames.map((scale) => [scale, capacityScales[scale].describe])),
+  parameters: capacityParameters,
+  experiment: capacity,
+  execute: runCapacity,
+  report: capacityReport,
+};
+
+/** Every recipe by name. */
+export const recipes: ReadonlyMap<string, Recipe> = new Map<string, Recipe>([['capacity', capacityRecipe]]);
+
+/**
+ * The recipe called `name`.
+ *
+ * @throws ConfigError with the nearest name when there is none.
+ */
+export function recipeNamed(name: string, among: ReadonlyMap<string, Recipe> = recipes): Recipe {
+  const found = among.get(name);
+  if (found !== undefined) return found;
+  const known = [...among.keys()];
+  throw new ConfigError([
+    { path: 'recipe', expected: `one of ${known.join(', ')}`, got: `'${name}'`, nearest: nearest(name, known) },
+  ]);
+}
+
+/**
+ * `name` as a scale of `recipe`.
+ *
+ * @throws ConfigError with the nearest scale when there is none.
+ */
+export function scaleNamed(recipe: Recipe, name: string): ScaleName {
+  const known = scaleNames.filter((scale) => recipe.scales[scale] !== undefined);
+  const found = known.find((scale) => scale === name);
+  if (found !== undefined) return found;
+  throw new ConfigError([
+    { path: 'scale', expected: `one of ${known.join(', ')}`, got: `'${name}'`, nearest: nearest(name, known) },
+  ]);
+}

@@ -1,0 +1,94 @@
+import type { Device, ModelConfig } from '@physlm/model';
+import type { Progress, RunDirectory, TrainConfig } from '@physlm/train';
+import type { z } from 'zod';
+import type { ReportDocument } from '../report/document.js';
+
+/**
+ * How much of a law is tried. `tiny`: under a minute on two processor cores. `small`: under two minutes. `laptop`: up to
+ * half an hour on a processor. `gpu`: sized for one data-centre GPU. `paper`: the paper's own setting.
+ */
+export type ScaleName = 'tiny' | 'small' | 'laptop' | 'gpu' | 'paper';
+
+/** Every scale, smallest first. */
+export const scaleNames: readonly ScaleName[] = ['tiny', 'small', 'laptop', 'gpu', 'paper'];
+
+/** A bound that a measured number must keep for the run to support its law. */
+export interface Expectation {
+  /** A key of `Results.measures`. */
+  readonly measure: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
+  /** What the bound tests at this scale, as a sentence without its full stop. */
+  readonly tests: string;
+}
+
+/** Everything that decides the outcome of a run, as plain JSON: equal experiments give equal results on one device. */
+export interface Experiment {
+  readonly name: string;
+  readonly recipe: string;
+  readonly scale: ScaleName;
+  /** Paper and place of the claim. */
+  readonly source: string;
+  readonly seed: number;
+  readonly data: object;
+  readonly model: ModelConfig;
+  readonly train: TrainConfig;
+  readonly evaluate: object;
+  readonly expect: readonly Expectation[];
+}
+
+/** A 95 % interval. */
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** What a finished run measured: the content of `results.json`. No clock times, so equal runs give equal files. */
+export interface Results {
+  readonly recipe: string;
+  readonly measures: Readonly<Record<string, number>>;
+  /** Intervals of some of the measures, over the units that were evaluated (people, sentences, problems). */
+  readonly intervals: Readonly<Record<string, Interval>>;
+}
+
+/** What an execution is given besides its experiment. */
+export interface RunContext {
+  readonly run: RunDirectory;
+  readonly device: Device;
+  /** Goes on from the newest checkpoint of the run directory. */
+  readonly resume: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** How an execution ended. */
+export type Execution<R extends Results = Results> =
+  | { readonly stopped: 'aborted'; readonly step: number; readonly checkpoint: string }
+  | { readonly stopped: 'finished'; readonly results: R };
+
+/** What a recipe is asked for: a scale, a seed, and parameters that replace those of the scale. */
+export interface RecipeOptions {
+  readonly scale: ScaleName;
+  readonly seed: number;
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
+/** A kind of experiment: how to write it down, run it and show its results. */
+export interface Recipe<E extends Experiment = Experiment, R extends Results = Results> {
+  readonly name: string;
+  /** One sentence. */
+  readonly describe: string;
+  readonly source: string;
+  /** What each scale trains, in a few words. */
+  readonly scales: Readonly<Partial<Record<ScaleName, string>>>;
+  /** Every parameter that may be set, optional and described. */
+  readonly parameters: z.ZodObject;
+  /**
+   * The experiment; pure.
+   *
+   * @throws ConfigError with every parameter that is unknown or does not fit.
+   */
+  experiment(options: RecipeOptions): E;
+  execute(experiment: E, context: RunContext): Promise<Execution<R>>;
+  report(experiment: E, results: R): ReportDocument;
+}

@@ -1,0 +1,171 @@
+import { Rng } from '@physlm/base';
+import type { Sample } from '@physlm/data';
+import { bitComplexity, bootstrapInterval, type KnowledgeLosses, knowledgeLosses } from '@physlm/eval';
+import { buildModel, type LanguageModel } from '@physlm/model';
+import { train } from '@physlm/train';
+import type { CapacityExperiment } from './recipes/capacity.js';
+import { type CapacityData, openCapacityData } from './recipes/capacity-data.js';
+import type { Execution, Results, RunContext } from './recipes/recipe.js';
+
+/** What is left to know about one item of a biography, in nats, mean over people. */
+export interface ItemLoss {
+  /** `name`, or an attribute. */
+  readonly item: string;
+  /** Values that can be drawn. */
+  readonly choices: number;
+  /** Loss of a uniform guess: ln choices. */
+  readonly uniform: number;
+  /** Loss of perfect knowledge: ln N for the name, whose order nobody can know, 0 for a fact. */
+  readonly perfect: number;
+  /** Loss of the model. */
+  readonly loss: number;
+}
+
+/** Results of a `capacity` run. Bits and nats as in Definition 4.3 of arXiv:2404.05405. */
+export interface CapacityResults extends Results {
+  readonly recipe: 'capacity';
+  readonly items: readonly ItemLoss[];
+  /** Bits per parameter while training went on; the last point is over all people. */
+  readonly curve: readonly {
+    readonly step: number;
+    readonly exposures: number;
+    readonly perParameter: number;
+    readonly nameLoss: number;
+    readonly valueLoss: number;
+  }[];
+  /** Nats per token of the training windows, mean since the point before. */
+  readonly trainingLoss: readonly { readonly step: number; readonly exposures: number; readonly loss: number }[];
+}
+
+/** Longest piece of work between two evaluations of people, in documents: bounds the memory that texts take. */
+const DOCUMENTS_AT_ONCE = 4096;
+
+/**
+ * Trains the model of a `capacity` experiment and measures the bits it stores.
+ *
+ * Losses are read from a fresh rendering of every person, one that training has not shown: there are no people to hold
+ * out, since a fact about one says nothing about another.
+ *
+ * @throws PhyslmError 'diverged', OutputError: as `train`.
+ */
+export async function runCapacity(
+  experiment: CapacityExperiment,
+  { run, device, resume, signal, onProgress }: RunContext,
+): Promise<Execution<CapacityResults>> {
+  const { seed, train: config, evaluate } = experiment;
+  const data = openCapacityData(experiment.data, seed);
+  const { windows, tokenizer, population } = data;
+  const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
+  const { nPeople, nNames, choices } = population;
+  // windowsFor rounds up to a whole window; a long series makes the rounding vanish.
+  const windowsPerExposure = windows.windowsFor(1e6) / 1e6;
+  const exposuresAt = (step: number): number => Number(((step * config.batchSize) / windowsPerExposure).toPrecision(6));
+  const bitsOf = ({ nameLoss, valueLoss }: Pick<KnowledgeLosses, 'nameLoss' | 'valueLoss'>) =>
+    bitComplexity({ nPeople, nNames, choices, nameLoss, valueLoss, nParameter: model.nParameter });
+
+  let last: KnowledgeLosses | undefined;
+  const ended = await train({
+    model,
+    windows,
+    config,
+    run,
+    resume,
+    signal,
+    onProgress,
+    files: { 'tokenizer.json': `${JSON.stringify(tokenizer.toJSON())}\n` },
+    evaluate(step) {
+      const whole = step === config.nStep;
+      const losses = measure(model, data, whole ? nPeople : evaluate.curvePeople);
+      if (whole) last = losses;
+      const { perParameter, bits } = bitsOf(losses);
+      const { nameLoss, valueLoss } = losses;
+      return { exposures: exposuresAt(step), perParameter, bits, nameLoss, valueLoss };
+    },
+  });
+  if (ended.stopped === 'aborted') return { stopped: 'aborted', step: ended.step, checkpoint: ended.checkpoint };
+
+  // A run that was cut off after its last step has trained, and evaluated in a process that is gone.
+  const final = last ?? measure(model, data, nPeople);
+  const stored = bitsOf(final);
+  const { low, high } = bootstrapInterval(
+    bitsOfEachPerson(final, nNames, choices).map((bits) => (bits * nPeople) / model.nParameter),
+    { nResample: nPeople > 10_000 ? 200 : 1000 },
+  );
+  const records = run.metrics();
+  const results: CapacityResults = {
+    recipe: 'capacity',
+    measures: {
+      nPeople,
+      nParameter: model.nParameter,
+      exposures: exposuresAt(config.nStep),
+      tokens: config.nStep * config.batchSize * windows.nCtx,
+      ...stored,
+      shareOfCeiling: stored.bits / stored.maxBits,
+      nameLoss: final.nameLoss,
+      valueLoss: final.valueLoss,
+    },
+    intervals: {
+      perParameter: { low, high },
+      shareOfCeiling: { low: low / stored.maxPerParameter, high: high / stored.maxPerParameter },
+    },
+    items: [
+      itemLoss('name', nNames, Math.log(nPeople), final.byLabel),
+      ...Object.entries(choices).map(([item, n]) => itemLoss(item, n, 0, final.byLabel)),
+    ],
+    curve: records.flatMap(({ step, perParameter, nameLoss, valueLoss }) =>
+      perParameter === undefined || nameLoss === undefined || valueLoss === undefined
+        ? []
+        : [{ step, exposures: exposuresAt(step), perParameter, nameLoss, valueLoss }],
+    ),
+    trainingLoss: records.flatMap(({ step, loss }) =>
+      loss === undefined ? [] : [{ step, exposures: exposuresAt(step), loss }],
+    ),
+  };
+  return { stopped: 'finished', results };
+}
+
+/** Losses of the first `nPeople` people, who are as random as any others. */
+function measure(
+  model: LanguageModel,
+  { source, tokenizer, population }: CapacityData,
+  nPeople: number,
+): KnowledgeLosses {
+  const labels = ['name', ...Object.keys(population.choices)];
+  const nameLosses = new Float64Array(nPeople);
+  const valueLosses = new Float64Array(nPeople);
+  const totals = new Map(labels.map((label) => [label, 0]));
+  for (let start = 0; start < nPeople; start += DOCUMENTS_AT_ONCE) {
+    const n = Math.min(DOCUMENTS_AT_ONCE, nPeople - start);
+    const documents: Sample[] = Array.from({ length: n }, (_, i) => source.render(start + i, 0));
+    const part = knowledgeLosses(model, documents, {
+      eos: tokenizer.eos,
+      nameLabel: 'name',
+      valueLabels: Object.keys(population.choices),
+    });
+    nameLosses.set(part.nameLosses, start);
+    valueLosses.set(part.valueLosses, start);
+    for (const label of labels) totals.set(label, totals.get(label)! + part.byLabel[label]! * n);
+  }
+  const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / nPeople;
+  return {
+    nameLoss: mean(nameLosses),
+    valueLoss: mean(valueLosses),
+    nameLosses,
+    valueLosses,
+    byLabel: Object.fromEntries([...totals].map(([label, total]) => [label, total / nPeople])),
+  };
+}
+
+/** Bits that the model holds about each person: their mean, times N, is R(F)·P. */
+function bitsOfEachPerson(
+  losses: KnowledgeLosses,
+  nNames: number,
+  choices: Readonly<Record<string, number>>,
+): number[] {
+  const known = [nNames, ...Object.values(choices)].reduce((sum, n) => sum + Math.log2(n), 0);
+  return Array.from(losses.nameLosses, (name, i) => known - (name + losses.valueLosses[i]!) / Math.LN2);
+}
+
+function itemLoss(item: string, choices: number, perfect: number, byLabel: Readonly<Record<string, number>>): ItemLoss {
+  return { item, choices, uniform: Math.log(choices), perfect, loss: byLabel[item]! };
+}

@@ -1,0 +1,150 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError } from '@physlm/base';
+import type { Device } from '@physlm/model';
+import { type Progress, RunDirectory } from '@physlm/train';
+import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
+import { lawsOfRecipe } from './laws/index.js';
+import { criterion } from './laws/law.js';
+import type { Experiment, Recipe, Results } from './recipes/recipe.js';
+import { figureData } from './report/document.js';
+import { type Judgement, renderReport } from './report/html.js';
+
+/** A run directory whose run is finished, read back. */
+export interface FinishedRun {
+  readonly run: RunDirectory;
+  readonly experiment: Experiment;
+  readonly results: Results;
+  readonly environment: Environment;
+}
+
+/** What `runRecipe` needs. */
+export interface RunRecipeOptions {
+  readonly recipe: Recipe;
+  readonly experiment: Experiment;
+  readonly run: RunDirectory;
+  readonly device: Device;
+  /** The command that gives this run again, for its report. */
+  readonly command: string;
+  /** Whether the experiment is its scale as it stands, so that the law's criterion applies. */
+  readonly standard: boolean;
+  readonly resume: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** How a run ended. */
+export type RunOutcome =
+  | { readonly stopped: 'aborted'; readonly step: number; readonly checkpoint: string }
+  | { readonly stopped: 'finished'; readonly finished: FinishedRun };
+
+/**
+ * Executes an experiment in a run directory and leaves there `environment.json`, `report.html`, `figures/` and, last, so
+ * that it marks a finished run, `results.json`.
+ *
+ * @throws ConfigError when the run was started on another device.
+ * @throws PhyslmError as the recipe does.
+ */
+export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> {
+  const { recipe, experiment, run, device, command, standard, resume, signal, onProgress } = options;
+  const before = resume ? run.readJson<Environment>('environment.json') : undefined;
+  if (before !== undefined) requireSameDevice(before.device, device.name);
+  const begin = performance.now();
+  const now = currentEnvironment(device, command);
+  const environmentSoFar = (): Environment => ({
+    ...now,
+    started: before?.started ?? now.started,
+    seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin) / 1000).toFixed(1)),
+  });
+  run.writeJson('environment.json', environmentSoFar());
+  const execution = await recipe.execute(experiment, {
+    run,
+    device,
+    resume,
+    ...(signal && { signal }),
+    onProgress(progress) {
+      // A run that is killed after this checkpoint resumes from it, so this is the time that counts.
+      if (progress.phase === 'checkpoint') run.writeJson('environment.json', environmentSoFar());
+      onProgress?.(progress);
+    },
+  });
+  if (execution.stopped === 'aborted') {
+    run.writeJson('environment.json', environmentSoFar());
+    return execution;
+  }
+  const environment = { ...environmentSoFar(), finished: new Date().toISOString() };
+  run.writeJson('environment.json', environment);
+  const finished = { run, experiment, results: execution.results, environment };
+  await writeReport(recipe, finished, standard);
+  run.writeJson('results.json', execution.results);
+  return { stopped: 'finished', finished };
+}
+
+/**
+ * Writes `report.html` and `figures/` of a finished run; returns the path of the page.
+ *
+ * @throws OutputError when they cannot be written.
+ */
+export async function writeReport(
+  recipe: Recipe,
+  { run, experiment, results, environment }: FinishedRun,
+  standard: boolean,
+): Promise<string> {
+  const document = recipe.report(experiment, results);
+  const { html, figures } = await renderReport(
+    document,
+    experiment,
+    environment,
+    standard ? judge(experiment, results) : undefined,
+  );
+  for (const [id, { svg, data }] of figures) {
+    run.writeText(`figures/${id}.svg`, svg);
+    run.writeJson(`figures/${id}.json`, { ...data, table: figureData(data) });
+  }
+  run.writeText('report.html', html);
+  return `${run.path}/report.html`;
+}
+
+/** What the law of a recipe says about a run; undefined when no law is tested by it. */
+export function judge(experiment: Experiment, results: Results): Judgement | undefined {
+  const [law] = lawsOfRecipe(experiment.recipe);
+  if (law === undefined) return undefined;
+  return {
+    verdict: criterion(results.measures, experiment.expect),
+    claim: law.claim,
+    source: `${law.source.paper}, ${law.source.section}`,
+    expect: experiment.expect,
+  };
+}
+
+/**
+ * Reads a finished run back from its folder.
+ *
+ * @throws DataError when the folder holds no run, or an unfinished one.
+ */
+export function openFinishedRun(path: string): FinishedRun {
+  const experiment = readExperiment(path);
+  const run = RunDirectory.open(path, experiment, 'resume');
+  const results = run.readJson<Results>('results.json');
+  const environment = run.readJson<Environment>('environment.json');
+  if (results === undefined || environment === undefined) {
+    throw new DataError(path, 'a finished run', 'one without results.json', 'Finish it with physlm run … --resume.');
+  }
+  return { run, experiment, results, environment };
+}
+
+function readExperiment(path: string): Experiment {
+  let text: string;
+  try {
+    text = readFileSync(join(path, 'experiment.json'), 'utf8');
+  } catch (error) {
+    const problem =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no experiment.json' : (error as Error).message;
+    throw new DataError(path, 'the folder of a run', problem);
+  }
+  try {
+    return JSON.parse(text) as Experiment;
+  } catch (error) {
+    throw new DataError(join(path, 'experiment.json'), 'JSON', (error as Error).message);
+  }
+}
