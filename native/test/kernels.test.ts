@@ -16,6 +16,14 @@ function check(name: string, inputs: Spec[], outputs: Spec[], attrs: number[], w
   for (const n of THREADS) {
     native.setThreads(n);
     const got = runKernel(name, inputs, outputs, attrs, n === 2 ? 'plan' : 'launch');
+    if (first) {
+      const bits = (values: Float64Array): Buffer => Buffer.from(values.buffer);
+      const kept = first;
+      const same = got.every((values, i) => bits(values).equals(bits(kept[i] as Float64Array)));
+      expect(same, `${name} [${inputs.map((s) => s.shape.join('×'))}] has other bits on ${n} threads`).toBe(true);
+      continue;
+    }
+    first = got;
     wants.forEach((want, i) => {
       if (!want) return;
       const worst = misfit(got[i] as Float64Array, want.values, want.atol);
@@ -23,8 +31,6 @@ function check(name: string, inputs: Spec[], outputs: Spec[], attrs: number[], w
         throw new Error(`${name} [${inputs.map((s) => s.shape.join('×'))}] (${attrs}) output ${i}: ${worst} times the tolerance`);
       }
     });
-    if (first) expect(got, `${name} on ${n} threads`).toEqual(first);
-    else first = got;
   }
 }
 
@@ -383,7 +389,7 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
       const [grad] = runKernel('crossEntropy_backward', [f([1, 2], [0, d]), ids([1], [0]), f([1], [0]), f([1], [1])], [out(1, 2)], [-1]);
       const got = grad![1] as number; // e^d with lse given as 0
       const exact = Math.fround(Math.exp(d));
-      const slack = Math.max(1e-45, 3e-7 * exact);
+      const slack = Math.max(1.5e-45, 3e-7 * exact); // one step among the denormal numbers
       expect(Number.isFinite(exact) ? Math.abs(got - exact) <= slack : got === exact, `e^${d}: ${got}, ${exact}`).toBe(true);
     }
   });
