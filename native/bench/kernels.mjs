@@ -37,7 +37,8 @@ function plan(name, inputs, outputs, attrs = [], fill = {}) {
   all.forEach((shape, i) => {
     const integer = fill[i] !== undefined;
     const byte = 4 * (offsets[i] - 16) + shift;
-    if (integer) new Int32Array(buffer, byte, count(shape)).set(Array.from({ length: count(shape) }, (_, r) => fill[i](r)));
+    if (integer)
+      new Int32Array(buffer, byte, count(shape)).set(Array.from({ length: count(shape) }, (_, r) => fill[i](r)));
     words.push(0, byte, integer ? 2 : 0, shape.length, ...shape);
   });
   return native.compile(Float64Array.from([...words, ...attrs]), [buffer]);
@@ -47,7 +48,22 @@ function plan(name, inputs, outputs, attrs = [], fill = {}) {
 function peak(threads) {
   native.setThreads(threads);
   const [m, n, k] = [112 * threads, 32, 256];
-  return (2 * m * n * k) / time(plan('matmul_forward', [[m, k], [k, n]], [[m, n]], [0, 0]), 100) / 1e6;
+  return (
+    (2 * m * n * k) /
+    time(
+      plan(
+        'matmul_forward',
+        [
+          [m, k],
+          [k, n],
+        ],
+        [[m, n]],
+        [0, 0],
+      ),
+      100,
+    ) /
+    1e6
+  );
 }
 
 const rows = [];
@@ -63,48 +79,145 @@ function measure(label, flops, one) {
   console.log(rows.at(-1));
 }
 
-console.log(`${native.isa()}; a small product in cache: ${peak(1).toFixed(0)} GFLOP/s on one thread, ${peak(2).toFixed(0)} on two`);
+console.log(
+  `${native.isa()}; a small product in cache: ${peak(1).toFixed(0)} GFLOP/s on one thread, ${peak(2).toFixed(0)} on two`,
+);
 console.log(`${'kernel'.padEnd(46)} ${'1 thread, GFLOP/s'.padStart(19)} ${'2 threads, GFLOP/s'.padStart(19)}`);
 const layers = [];
-for (const [R, D] of [[2048, 16], [2048, 32], [2048, 64], [4096, 128], [4096, 256], [1024, 768]]) {
+for (const [R, D] of [
+  [2048, 16],
+  [2048, 32],
+  [2048, 64],
+  [4096, 128],
+  [4096, 256],
+  [1024, 768],
+]) {
   layers.push([R, D, 3 * D, 'qkv'], [R, D, D, 'proj'], [R, D, 4 * D, 'up'], [R, 4 * D, D, 'down']);
 }
 layers.push([2048, 64, 460, 'head'], [1024, 768, 50257, 'head'], [1, 768, 3072, 'decode']);
 for (const [R, I, O, what] of layers) {
   const flops = 2 * R * I * O;
   const name = `${what} R=${R} I=${I} O=${O}`;
-  measure(`linear ${name}`, flops, plan('linear_forward', [[R, I], [O, I]], [[R, O]]));
+  measure(
+    `linear ${name}`,
+    flops,
+    plan(
+      'linear_forward',
+      [
+        [R, I],
+        [O, I],
+      ],
+      [[R, O]],
+    ),
+  );
   if (R === 1) continue;
-  measure(`dx     ${name}`, flops, plan('matmul_forward', [[R, O], [O, I]], [[R, I]], [0, 0]));
-  measure(`dw     ${name}`, flops, plan('matmul_forward', [[R, O], [R, I]], [[O, I]], [1, 0]));
+  measure(
+    `dx     ${name}`,
+    flops,
+    plan(
+      'matmul_forward',
+      [
+        [R, O],
+        [O, I],
+      ],
+      [[R, I]],
+      [0, 0],
+    ),
+  );
+  measure(
+    `dw     ${name}`,
+    flops,
+    plan(
+      'matmul_forward',
+      [
+        [R, O],
+        [R, I],
+      ],
+      [[O, I]],
+      [1, 0],
+    ),
+  );
   if (what === 'up') {
-    measure(`gelu   ${name}`, flops, plan('linearBiasGelu_forward', [[R, I], [O, I], [O]], [[R, O], [R, O]]));
+    measure(
+      `gelu   ${name}`,
+      flops,
+      plan(
+        'linearBiasGelu_forward',
+        [[R, I], [O, I], [O]],
+        [
+          [R, O],
+          [R, O],
+        ],
+      ),
+    );
     measure(
       `dgelu  ${name}`,
       2 * flops,
-      plan('linearBiasGelu_backward', [[R, I], [O, I], [R, O], [R, O]], [[R, I], [O, I], [O]]),
+      plan(
+        'linearBiasGelu_backward',
+        [
+          [R, I],
+          [O, I],
+          [R, O],
+          [R, O],
+        ],
+        [[R, I], [O, I], [O]],
+      ),
     );
   }
 }
-for (const [B, H, T, K] of [[16, 2, 128, 8], [16, 4, 128, 16], [16, 2, 128, 32], [16, 4, 256, 32], [8, 4, 256, 64], [4, 12, 512, 64], [1, 12, 1024, 64]]) {
+for (const [B, H, T, K] of [
+  [16, 2, 128, 8],
+  [16, 4, 128, 16],
+  [16, 2, 128, 32],
+  [16, 4, 256, 32],
+  [8, 4, 256, 64],
+  [4, 12, 512, 64],
+  [1, 12, 1024, 64],
+]) {
   const P = 3 * H * K;
   const attrs = [H, H, K, 1 / Math.sqrt(K), 1];
   const name = `B=${B} H=${H} T=${T} K=${K}`;
-  const [x, o, lse] = [[B, T, P], [B, T, H * K], [B, H, T]];
+  const [x, o, lse] = [
+    [B, T, P],
+    [B, T, H * K],
+    [B, H, T],
+  ];
   measure(`attention forward  ${name}`, 2 * B * H * T * T * K, plan('attention_forward', [x], [o, lse], attrs));
   measure(`attention backward ${name}`, 5 * B * H * T * T * K, plan('attention_backward', [x, o, lse, o], [x], attrs));
 }
-for (const [R, D] of [[2048, 64], [4096, 256]]) {
+for (const [R, D] of [
+  [2048, 64],
+  [4096, 256],
+]) {
   const name = `R=${R} D=${D}`;
-  measure(`layerNorm forward  ${name}`, 8 * R * D, plan('layerNorm_forward', [[R, D], [D], [D]], [[R, D], [R], [R]], [1e-5]));
-  measure(`layerNorm backward ${name}`, 14 * R * D, plan('layerNorm_backward', [[R, D], [D], [R], [R], [R, D]], [[R, D], [D], [D]], [1e-5]));
+  measure(
+    `layerNorm forward  ${name}`,
+    8 * R * D,
+    plan('layerNorm_forward', [[R, D], [D], [D]], [[R, D], [R], [R]], [1e-5]),
+  );
+  measure(
+    `layerNorm backward ${name}`,
+    14 * R * D,
+    plan('layerNorm_backward', [[R, D], [D], [R], [R], [R, D]], [[R, D], [D], [D]], [1e-5]),
+  );
   measure(`gelu ${name}`, 20 * R * D, plan('gelu_forward', [[R, D]], [[R, D]]));
-  const rotary = plan('rotary_forward', [[R / 128, 128, 3 * D], [128]], [[R / 128, 128, 3 * D]], [D / 8, 16, 16, 1e4], { 1: (r) => r });
+  const rotary = plan('rotary_forward', [[R / 128, 128, 3 * D], [128]], [[R / 128, 128, 3 * D]], [D / 8, 16, 16, 1e4], {
+    1: (r) => r,
+  });
   measure(`rotary ${name}`, 6 * R * D, rotary);
 }
 const targets = { 1: (r) => r % 460 };
-measure('crossEntropy forward  R=2048 V=460', 20 * 2048 * 460, plan('crossEntropy_forward', [[2048, 460], [2048]], [[2048], [2048]], [-1], targets));
-measure('crossEntropy backward R=2048 V=460', 20 * 2048 * 460, plan('crossEntropy_backward', [[2048, 460], [2048], [2048], [2048]], [[2048, 460]], [-1], targets));
+measure(
+  'crossEntropy forward  R=2048 V=460',
+  20 * 2048 * 460,
+  plan('crossEntropy_forward', [[2048, 460], [2048]], [[2048], [2048]], [-1], targets),
+);
+measure(
+  'crossEntropy backward R=2048 V=460',
+  20 * 2048 * 460,
+  plan('crossEntropy_backward', [[2048, 460], [2048], [2048], [2048]], [[2048, 460]], [-1], targets),
+);
 const N = 200_000;
 measure('gradNorm N=200000', 2 * N, plan('gradNorm_forward', [[N]], [[1]]));
 measure('adamW N=200000', 12 * N, plan('adamW_forward', [[N], [N], [N], [N], [1], [8]], [[N], [N], [N]], [N]));

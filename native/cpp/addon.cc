@@ -119,9 +119,10 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
       const int place = (int)(t < n_in ? t : t - n_in);
       if (!reader.has(4)) return fail(env, "[command %d: %s] expected %s %d, got the end of the list", index, name, role, place);
       int64_t buffer, offset, dtype, rank;
-      if (!reader.whole(-1, (double)plan.buffers.size() - 1, &buffer) || (buffer < 0 && t < n_in))
+      const int lowest = t < n_in ? 0 : -1;
+      if (!reader.whole(lowest, (double)plan.buffers.size() - 1, &buffer))
         return fail(env, "[command %d: %s, %s %d] expected a buffer index from %d to %d, got %g", index, name, role, place,
-                    t < n_in ? 0 : -1, (int)plan.buffers.size() - 1, buffer < 0 && t < n_in ? -1.0 : reader.bad());
+                    lowest, (int)plan.buffers.size() - 1, reader.bad());
       if (!reader.whole(0, kMaxExact, &offset))
         return fail(env, "[command %d: %s, %s %d] expected a byte offset, got %g", index, name, role, place, reader.bad());
       if (!reader.whole(PHYSLM_F32, PHYSLM_BF16, &dtype))

@@ -1,5 +1,8 @@
-// One pool of threads for the process. Workers spin for a short while after a job, then sleep; the caller takes part 0.
-// The pool is never destroyed: workers sleep through the end of the process, and the library stays mapped (nodelete).
+// One pool of threads for the process. Every thread owns an equal run of a job's parts, and takes over parts of others when
+// done with its own: usually the split is the static one (the same rows stay in the same core's cache from op to op), yet a
+// thread that the system has put aside holds up at most one part. Which thread runs a part never changes a result.
+// Workers spin for a short while after a job, then sleep. The pool is never destroyed: workers sleep through the end of
+// the process, and the library stays mapped (nodelete).
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -35,23 +38,30 @@ inline void relax() {
 #endif
 }
 
-struct alignas(128) Worker {
-  std::atomic<uint64_t> ticket{0};
+// Claims: the number of the job (upper bits), then how many of the owner's parts are taken. Before a job's description is
+// overwritten, all claims of the last one are closed; so a compare-and-swap that succeeds proves that the description read
+// before it belongs to the job claimed, however late the thread comes.
+constexpr int kClaimBits = 16;
+constexpr uint64_t kClaimMask = (uint64_t{1} << kClaimBits) - 1;
+
+struct alignas(128) Slot {
+  std::atomic<uint64_t> claims{0};
   std::atomic<int> asleep{0};
-  int part = 0;
+  int index = 0;
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 };
 
 struct Pool {
-  physlm_part run = nullptr;
-  void* context = nullptr;
-  int parts = 0;
+  std::atomic<physlm_part> run{nullptr};
+  std::atomic<void*> context{nullptr};
+  std::atomic<int> parts{0};
+  std::atomic<int> owners{0};
   alignas(128) std::atomic<int> pending{0};
-  uint64_t tickets = 0;
+  uint64_t job = 0;
   int workers = 0;
   std::atomic<int> threads{0};
-  Worker worker[PHYSLM_MAX_THREADS];
+  Slot slot[PHYSLM_MAX_THREADS];
 };
 
 Pool& pool() {
@@ -59,36 +69,62 @@ Pool& pool() {
   return *instance;
 }
 
+thread_local int t_slot = 0;
+
+// Takes and runs parts of `job` until none is left: first those of slot `self`, then of the others in turn.
+void run_parts(Pool& p, uint64_t job, int self) {
+  const int owners = p.owners.load(std::memory_order_acquire);
+  if (self >= owners) return;
+  for (int i = 0; i < owners; i++) {
+    const int owner = (self + i) % owners;
+    std::atomic<uint64_t>& claims = p.slot[owner].claims;
+    uint64_t seen = claims.load(std::memory_order_acquire);
+    while (seen >> kClaimBits == job) {
+      const physlm_part run = p.run.load(std::memory_order_acquire);
+      void* const context = p.context.load(std::memory_order_acquire);
+      const int parts = p.parts.load(std::memory_order_acquire);
+      const int begin = (int)((int64_t)parts * owner / owners), end = (int)((int64_t)parts * (owner + 1) / owners);
+      const int part = begin + (int)(seen & kClaimMask);
+      if (part >= end) break;
+      if (!claims.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      run(context, part, parts);
+      p.pending.fetch_sub(1, std::memory_order_acq_rel);
+      seen = claims.load(std::memory_order_acquire);
+    }
+  }
+}
+
 void* work(void* argument) {
   Pool& p = pool();
-  Worker& self = *static_cast<Worker*>(argument);
-  uint64_t seen = 0;
+  Slot& self = *static_cast<Slot*>(argument);
+  t_slot = self.index;
+  uint64_t last = 0;
   for (;;) {
-    uint64_t ticket = self.ticket.load(std::memory_order_acquire);
-    for (int i = 0; ticket == seen && i < kSpins; i++) {
+    uint64_t job = self.claims.load(std::memory_order_acquire) >> kClaimBits;
+    for (int i = 0; job == last && i < kSpins; i++) {
       relax();
-      ticket = self.ticket.load(std::memory_order_acquire);
+      job = self.claims.load(std::memory_order_acquire) >> kClaimBits;
     }
-    if (ticket == seen) {
+    if (job == last) {
       pthread_mutex_lock(&self.mutex);
       self.asleep.store(1, std::memory_order_seq_cst);
-      while ((ticket = self.ticket.load(std::memory_order_seq_cst)) == seen) pthread_cond_wait(&self.wake, &self.mutex);
+      while ((job = self.claims.load(std::memory_order_seq_cst) >> kClaimBits) == last)
+        pthread_cond_wait(&self.wake, &self.mutex);
       self.asleep.store(0, std::memory_order_relaxed);
       pthread_mutex_unlock(&self.mutex);
     }
-    seen = ticket;
-    p.run(p.context, self.part, p.parts);
-    p.pending.fetch_sub(1, std::memory_order_acq_rel);
+    last = job;
+    run_parts(p, job, self.index);
   }
   return nullptr;
 }
 
-bool spawn(Worker& worker) {
+bool spawn(Slot& slot) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // signals belong to Node's threads
   pthread_t thread;
-  const bool started = pthread_create(&thread, nullptr, work, &worker) == 0;
+  const bool started = pthread_create(&thread, nullptr, work, &slot) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (started) pthread_detach(thread);
   return started;
@@ -136,35 +172,42 @@ int physlm_threads(void) {
 
 void physlm_set_threads(int n) { pool().threads.store(clamp_threads(n), std::memory_order_relaxed); }
 
+int physlm_slot_index(void) { return t_slot; }
+
 void physlm_parallel(int n_parts, physlm_part run, void* context) {
-  if (n_parts <= 1) {
-    run(context, 0, 1);
+  const int threads = physlm_threads();
+  if (n_parts <= 1 || threads <= 1) {
+    for (int part = 0; part < n_parts; part++) run(context, part, n_parts);
     return;
   }
   Pool& p = pool();
-  while (p.workers < n_parts - 1) {
-    p.worker[p.workers].part = p.workers + 1;
-    if (!spawn(p.worker[p.workers])) break;
+  const int wanted = (threads < n_parts ? threads : n_parts) - 1;
+  while (p.workers < wanted) {
+    Slot& slot = p.slot[p.workers + 1];
+    slot.index = p.workers + 1;
+    if (!spawn(slot)) break;  // the system refused: the threads there are share the parts
     p.workers++;
   }
-  const int helpers = p.workers < n_parts - 1 ? p.workers : n_parts - 1;
-  p.run = run;
-  p.context = context;
-  p.parts = n_parts;
-  p.pending.store(helpers, std::memory_order_relaxed);
-  const uint64_t ticket = ++p.tickets;
-  for (int i = 0; i < helpers; i++) {
-    Worker& worker = p.worker[i];
-    worker.ticket.store(ticket, std::memory_order_seq_cst);
-    if (worker.asleep.load(std::memory_order_seq_cst)) {
-      pthread_mutex_lock(&worker.mutex);
-      pthread_cond_signal(&worker.wake);
-      pthread_mutex_unlock(&worker.mutex);
+  const int owners = 1 + (p.workers < wanted ? p.workers : wanted);
+  const uint64_t closed = p.job << kClaimBits | kClaimMask;
+  for (int i = 0; i <= p.workers; i++) p.slot[i].claims.store(closed, std::memory_order_seq_cst);
+  const uint64_t job = ++p.job;
+  p.run.store(run, std::memory_order_release);
+  p.context.store(context, std::memory_order_release);
+  p.parts.store(n_parts, std::memory_order_release);
+  p.owners.store(owners, std::memory_order_release);
+  p.pending.store(n_parts, std::memory_order_relaxed);
+  for (int i = 0; i < owners; i++) p.slot[i].claims.store(job << kClaimBits, std::memory_order_seq_cst);
+  for (int i = 1; i < owners; i++) {
+    Slot& slot = p.slot[i];
+    if (slot.asleep.load(std::memory_order_seq_cst)) {
+      pthread_mutex_lock(&slot.mutex);
+      pthread_cond_signal(&slot.wake);
+      pthread_mutex_unlock(&slot.mutex);
     }
   }
-  run(context, 0, n_parts);
-  // Parts that have no thread (the system refused one) are done here: the split is the same, so the bits are.
-  for (int part = helpers + 1; part < n_parts; part++) run(context, part, n_parts);
+  t_slot = 0;
+  run_parts(p, job, 0);
   for (int i = 0; p.pending.load(std::memory_order_acquire) != 0; i++) {
     if (i < kSpinsBeforeYield)
       relax();

@@ -17,18 +17,20 @@ typedef void (*physlm_part)(void* context, int part, int n_parts);
 // Threads a job may use, the caller included.
 int physlm_threads(void);
 void physlm_set_threads(int n);
-// Runs part 0..n_parts-1 of `run` at once, the caller taking part 0; returns when all are done. At most physlm_threads().
+// Runs parts 0..n_parts-1 (at most 65535) of `run` on the threads, the caller among them; returns when all are done.
 void physlm_parallel(int n_parts, physlm_part run, void* context);
+// Which of the threads this is, inside a part: 0..physlm_threads()-1.
+int physlm_slot_index(void);
 
 // --- scratch memory: grows, is reused, 64-byte aligned; contents do not outlive one kernel ------------------------------
 enum physlm_slot { PHYSLM_SLOT_PACK, PHYSLM_SLOT_PARTIAL, PHYSLM_SLOT_VALUES, PHYSLM_SLOTS };
 
 // One block for the whole kernel, asked for by the calling thread outside of jobs; NULL when memory is out.
 float* physlm_scratch(enum physlm_slot slot, size_t floats);
-// Makes sure that parts 0..n_parts-1 have a block of this size; call before the job. Non-zero when memory is out.
-int physlm_reserve_local(int n_parts, size_t floats);
-// The block of one part, for use inside a job.
-float* physlm_local(int part);
+// Makes sure that every thread has a block of this size; call before the job. Non-zero when memory is out.
+int physlm_reserve_local(size_t floats);
+// This thread's block, for use inside a part.
+float* physlm_local(void);
 
 // --- rotary angles -----------------------------------------------------------------------------------------------------
 // cos and sin of position * base^(-2i/d), [t][d/2] each, from doubles; the last few tables are kept. NULL: out of memory.

@@ -51,13 +51,13 @@ uint64_t g_uses;
 
 float* physlm_scratch(enum physlm_slot slot, size_t floats) { return grow(g_shared[slot], floats); }
 
-int physlm_reserve_local(int n_parts, size_t floats) {
-  for (int i = 0; i < n_parts; i++)
+int physlm_reserve_local(size_t floats) {
+  for (int i = 0; i < physlm_threads(); i++)
     if (!grow(g_local[i], floats)) return 1;
   return 0;
 }
 
-float* physlm_local(int part) { return g_local[part].data; }
+float* physlm_local(void) { return g_local[physlm_slot_index()].data; }
 
 int physlm_rotary_table(const int32_t* positions, int64_t t, int64_t d, double base, physlm_rotary* out) {
   const int64_t half = d / 2;

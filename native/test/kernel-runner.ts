@@ -60,7 +60,13 @@ export function runKernel(
   const commands = [kernel, inputs.length, outputs.length, attrs.length];
   all.forEach((spec, i) => {
     const start = starts[i] as number;
-    commands.push(start < 0 ? -1 : 0, Math.max(0, 4 * start), spec.dtype === 'i32' ? 2 : 0, spec.shape.length, ...spec.shape);
+    commands.push(
+      start < 0 ? -1 : 0,
+      Math.max(0, 4 * start),
+      spec.dtype === 'i32' ? 2 : 0,
+      spec.shape.length,
+      ...spec.shape,
+    );
   });
   commands.push(...attrs);
   const words = Float64Array.from(commands);

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
-import { absent, misfit, native, noise, runKernel, type Spec, size } from './kernel-runner.js';
+import { absent, misfit, native, noise, runKernel, type Spec } from './kernel-runner.js';
 import * as reference from './reference.js';
 
 const THREADS = [1, 2, 3, 8];
@@ -11,7 +13,13 @@ interface Want {
 }
 
 /** Runs on every thread count: the first must fit the reference, the others must have its bits. */
-function check(name: string, inputs: Spec[], outputs: Spec[], attrs: number[], wants: readonly (Want | undefined)[]): void {
+function check(
+  name: string,
+  inputs: Spec[],
+  outputs: Spec[],
+  attrs: number[],
+  wants: readonly (Want | undefined)[],
+): void {
   let first: Float64Array[] | undefined;
   for (const n of THREADS) {
     native.setThreads(n);
@@ -28,7 +36,9 @@ function check(name: string, inputs: Spec[], outputs: Spec[], attrs: number[], w
       if (!want) return;
       const worst = misfit(got[i] as Float64Array, want.values, want.atol);
       if (!(worst <= 1)) {
-        throw new Error(`${name} [${inputs.map((s) => s.shape.join('×'))}] (${attrs}) output ${i}: ${worst} times the tolerance`);
+        throw new Error(
+          `${name} [${inputs.map((s) => s.shape.join('×'))}] (${attrs}) output ${i}: ${worst} times the tolerance`,
+        );
       }
     });
   }
@@ -54,7 +64,13 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
 
   it('matmul, all four orders', () => {
     use();
-    const shapes = [...ROWS.flatMap((m) => WIDTHS.map((k) => [m, k, 33])), [2, 300, 70], [130, 700, 40], [70, 3, 300], [20, 1500, 50]];
+    const shapes = [
+      ...ROWS.flatMap((m) => WIDTHS.map((k) => [m, k, 33])),
+      [2, 300, 70],
+      [130, 700, 40],
+      [70, 3, 300],
+      [20, 1500, 50],
+    ];
     for (const [m, k, n] of shapes as [number, number, number][])
       for (const ta of [0, 1])
         for (const tb of [0, 1]) {
@@ -67,9 +83,13 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
             (i, x) => a[ta ? x * m + i : i * k + x] as number,
             (x, j) => b[tb ? j * k + x : x * n + j] as number,
           );
-          check('matmul_forward', [f(ta ? [k, m] : [m, k], a), f(tb ? [n, k] : [k, n], b)], [out(m, n)], [ta, tb], [
-            want(c, 2e-6 * Math.sqrt(k) + 1e-6),
-          ]);
+          check(
+            'matmul_forward',
+            [f(ta ? [k, m] : [m, k], a), f(tb ? [n, k] : [k, n], b)],
+            [out(m, n)],
+            [ta, tb],
+            [want(c, 2e-6 * Math.sqrt(k) + 1e-6)],
+          );
         }
   });
 
@@ -106,7 +126,13 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
       check('linear_backward', [...inputs, f([R, O], dy)], grads.slice(0, 2), [], plain.slice(0, 2));
       check('linearBias_backward', [...inputs, f([R, O], dy)], grads, [], plain);
       const pre32 = Float64Array.from(pre, Math.fround);
-      check('linearBiasGelu_backward', [...inputs, f([R, O], pre32), f([R, O], dy)], grads, [], gradients(dy.map((d, i) => d * reference.geluSlope(pre32[i] as number))));
+      check(
+        'linearBiasGelu_backward',
+        [...inputs, f([R, O], pre32), f([R, O], dy)],
+        grads,
+        [],
+        gradients(dy.map((d, i) => d * reference.geluSlope(pre32[i] as number))),
+      );
       for (let skipped = 0; skipped < 3; skipped++) {
         const some = grads.map((g, i) => (i === skipped ? { ...g, absent: true } : g));
         const wanted = plain.map((g, i) => (i === skipped ? undefined : g));
@@ -122,9 +148,26 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
       const dy = noise(n, 2);
       check('gelu_forward', [f([n], x)], [out(n)], [], [want(x.map(reference.gelu), 2e-6)]);
       check('gelu_forward', [f([n], x)], [{ shape: [n], alias: 0 }], [], [want(x.map(reference.gelu), 2e-6)]);
-      check('gelu_backward', [f([n], x), f([n], dy)], [out(n)], [], [want(x.map((v, i) => (dy[i] as number) * reference.geluSlope(v)), 3e-6)]);
+      check(
+        'gelu_backward',
+        [f([n], x), f([n], dy)],
+        [out(n)],
+        [],
+        [
+          want(
+            x.map((v, i) => (dy[i] as number) * reference.geluSlope(v)),
+            3e-6,
+          ),
+        ],
+      );
     }
-    for (const [R, F] of [[1, 1], [3, 5], [17, 16], [65, 33], [500, 100]] as const) {
+    for (const [R, F] of [
+      [1, 1],
+      [3, 5],
+      [17, 16],
+      [65, 33],
+      [500, 100],
+    ] as const) {
       const x = noise(R * 2 * F, 1, 2);
       const dy = noise(R * F, 2);
       const y = new Float64Array(R * F);
@@ -146,18 +189,27 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
 
   it('norms', () => {
     use();
-    for (const [R, D] of [[1, 1], [3, 5], [17, 16], [65, 33], [130, 48], [700, 100]] as const) {
+    for (const [R, D] of [
+      [1, 1],
+      [3, 5],
+      [17, 16],
+      [65, 33],
+      [130, 48],
+      [700, 100],
+    ] as const) {
       const x = noise(R * D, 1, 2);
       const g = noise(D, 2);
       const b = noise(D, 3);
       const dy = noise(R * D, 4);
       const sums = 4e-6 * Math.sqrt(R) + 1e-5;
       const layer = reference.norm(x, g, b, R, D, 1e-3);
-      check('layerNorm_forward', [f([R, D], x), f([D], g), f([D], b)], [out(R, D), out(R), out(R)], [1e-3], [
-        want(layer.y, 1e-5),
-        want(layer.mean, 1e-6),
-        want(layer.rstd, 2e-6),
-      ]);
+      check(
+        'layerNorm_forward',
+        [f([R, D], x), f([D], g), f([D], b)],
+        [out(R, D), out(R), out(R)],
+        [1e-3],
+        [want(layer.y, 1e-5), want(layer.mean, 1e-6), want(layer.rstd, 2e-6)],
+      );
       const dl = reference.normBackward(x, g, layer.mean, layer.rstd, dy, R, D);
       check(
         'layerNorm_backward',
@@ -167,22 +219,39 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
         [want(dl.dx, 2e-5), want(dl.dg, sums), want(dl.db, sums)],
       );
       const rms = reference.norm(x, g, undefined, R, D, 1e-3);
-      check('rmsNorm_forward', [f([R, D], x), f([D], g)], [out(R, D), out(R)], [1e-3], [want(rms.y, 1e-5), want(rms.rstd, 2e-6)]);
+      check(
+        'rmsNorm_forward',
+        [f([R, D], x), f([D], g)],
+        [out(R, D), out(R)],
+        [1e-3],
+        [want(rms.y, 1e-5), want(rms.rstd, 2e-6)],
+      );
       const dr = reference.normBackward(x, g, undefined, rms.rstd, dy, R, D);
-      check('rmsNorm_backward', [f([R, D], x), f([D], g), f([R], rms.rstd), f([R, D], dy)], [out(R, D), out(D)], [1e-3], [
-        want(dr.dx, 2e-5),
-        want(dr.dg, sums),
-      ]);
+      check(
+        'rmsNorm_backward',
+        [f([R, D], x), f([D], g), f([R], rms.rstd), f([R, D], dy)],
+        [out(R, D), out(D)],
+        [1e-3],
+        [want(dr.dx, 2e-5), want(dr.dg, sums)],
+      );
     }
   });
 
   it('embedding', () => {
     use();
-    for (const [R, V, D] of [[1, 1, 1], [3, 7, 5], [65, 10, 33], [900, 50, 48]] as const) {
+    for (const [R, V, D] of [
+      [1, 1, 1],
+      [3, 7, 5],
+      [65, 10, 33],
+      [900, 50, 48],
+    ] as const) {
       const tokens = Array.from({ length: R }, (_, r) => (r * r * 7 + 3 * r) % V);
       const w = noise(V * D, 1);
       const dy = noise(R * D, 2);
-      const y = Float64Array.from({ length: R * D }, (_, i) => w[(tokens[Math.floor(i / D)] as number) * D + (i % D)] as number);
+      const y = Float64Array.from(
+        { length: R * D },
+        (_, i) => w[(tokens[Math.floor(i / D)] as number) * D + (i % D)] as number,
+      );
       const dw = new Float64Array(V * D);
       dy.forEach((d, i) => {
         dw[(tokens[Math.floor(i / D)] as number) * D + (i % D)]! += d;
@@ -194,20 +263,33 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
 
   it('rotary positions, and back', () => {
     use();
-    for (const [B, T, heads, others, K, D] of [[1, 1, 1, 0, 2, 2], [2, 7, 3, 1, 8, 6], [2, 65, 4, 2, 5, 4], [3, 130, 6, 2, 32, 32], [1, 2, 2, 1, 7, 0]] as const) {
+    for (const [B, T, heads, others, K, D] of [
+      [1, 1, 1, 0, 2, 2],
+      [2, 7, 3, 1, 8, 6],
+      [2, 65, 4, 2, 5, 4],
+      [3, 130, 6, 2, 32, 32],
+      [1, 2, 2, 1, 7, 0],
+    ] as const) {
       const P = (heads + others) * K;
       const x = noise(B * T * P, 1);
       const positions = Array.from({ length: T }, (_, t) => 3 * t + 1);
       const attrs = [heads, K, D, 10_000];
       const y = reference.rotary(x, positions, [B, T, P], attrs);
       check('rotary_forward', [f([B, T, P], x), ids([T], positions)], [out(B, T, P)], attrs, [want(y, 1e-6)]);
-      check('rotary_forward', [f([B, T, P], x), ids([T], positions)], [{ shape: [B, T, P], alias: 0 }], attrs, [want(y, 1e-6)]);
+      check('rotary_forward', [f([B, T, P], x), ids([T], positions)], [{ shape: [B, T, P], alias: 0 }], attrs, [
+        want(y, 1e-6),
+      ]);
       const back = reference.rotary(x, positions, [B, T, P], attrs, -1);
       check('rotary_backward', [ids([T], positions), f([B, T, P], x)], [out(B, T, P)], attrs, [want(back, 1e-6)]);
     }
   });
 
-  const HEADS: readonly [number, number, number][] = [[1, 1, 8], [4, 2, 16], [2, 1, 5], [3, 3, 33]];
+  const HEADS: readonly [number, number, number][] = [
+    [1, 1, 8],
+    [4, 2, 16],
+    [2, 1, 5],
+    [3, 3, 33],
+  ];
   it('attention forward and backward', () => {
     use();
     for (const T of [1, 2, 7, 64, 65, 130])
@@ -220,30 +302,49 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
           const grad = noise(B * T * H * K, 2);
           const attrs = [H, G, K, heads.scale, causal ? 1 : 0];
           const { o, lse } = reference.attention(x, heads);
-          check('attention_forward', [f([B, T, P], x)], [out(B, T, H * K), out(B, H, T)], attrs, [want(o, 5e-6), want(lse, 5e-6)]);
+          check('attention_forward', [f([B, T, P], x)], [out(B, T, H * K), out(B, H, T)], attrs, [
+            want(o, 5e-6),
+            want(lse, 5e-6),
+          ]);
           const inputs = [f([B, T, P], x), f([B, T, H * K], o), f([B, H, T], lse), f([B, T, H * K], grad)];
-          check('attention_backward', inputs, [out(B, T, P)], attrs, [want(reference.attentionBackward(x, grad, heads), 3e-5)]);
+          check('attention_backward', inputs, [out(B, T, P)], attrs, [
+            want(reference.attentionBackward(x, grad, heads), 3e-5),
+          ]);
         }
   }, 240_000);
 
   it('attention over more keys than one block, wide and narrow heads', () => {
     use();
-    for (const [T, H, G, K] of [[300, 2, 1, 64], [500, 1, 1, 8], [257, 2, 2, 80]] as const) {
+    for (const [T, H, G, K] of [
+      [300, 2, 1, 64],
+      [500, 1, 1, 8],
+      [257, 2, 2, 80],
+    ] as const) {
       const heads = { B: 1, T, H, G, K, scale: Math.fround(1 / Math.sqrt(K)), causal: true };
       const P = (H + 2 * G) * K;
       const x = noise(T * P, 5);
       const grad = noise(T * H * K, 6);
       const attrs = [H, G, K, heads.scale, 1];
       const { o, lse } = reference.attention(x, heads);
-      check('attention_forward', [f([1, T, P], x)], [out(1, T, H * K), out(1, H, T)], attrs, [want(o, 5e-6), want(lse, 5e-6)]);
+      check('attention_forward', [f([1, T, P], x)], [out(1, T, H * K), out(1, H, T)], attrs, [
+        want(o, 5e-6),
+        want(lse, 5e-6),
+      ]);
       const inputs = [f([1, T, P], x), f([1, T, H * K], o), f([1, H, T], lse), f([1, T, H * K], grad)];
-      check('attention_backward', inputs, [out(1, T, P)], attrs, [want(reference.attentionBackward(x, grad, heads), 5e-5)]);
+      check('attention_backward', inputs, [out(1, T, P)], attrs, [
+        want(reference.attentionBackward(x, grad, heads), 5e-5),
+      ]);
     }
   }, 120_000);
 
   it('one step of attention over a cache, written in place', () => {
     use();
-    for (const [B, H, G, K, S] of [[1, 1, 1, 8, 4], [3, 4, 2, 16, 40], [2, 6, 3, 5, 70], [2, 4, 4, 64, 300]] as const)
+    for (const [B, H, G, K, S] of [
+      [1, 1, 1, 8, 4],
+      [3, 4, 2, 16, 40],
+      [2, 6, 3, 5, 70],
+      [2, 4, 4, 64, 300],
+    ] as const)
       for (const position of [0, 1, S - 1]) {
         const P = (H + 2 * G) * K;
         const x = noise(B * P, 1);
@@ -286,16 +387,31 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
 
   it('cross-entropy', () => {
     use();
-    for (const [R, V] of [[1, 1], [3, 5], [17, 33], [65, 461], [300, 100]] as const) {
+    for (const [R, V] of [
+      [1, 1],
+      [3, 5],
+      [17, 33],
+      [65, 461],
+      [300, 100],
+    ] as const) {
       const logits = noise(R * V, 1, 4);
       const targets = Array.from({ length: R }, (_, r) => (r % 5 === 4 ? -1 : (r * 31) % V));
       const weight = noise(R, 2);
       const { loss, lse } = reference.crossEntropy(logits, targets, R, V, -1);
-      check('crossEntropy_forward', [f([R, V], logits), ids([R], targets)], [out(R), out(R)], [-1], [want(loss, 3e-6), want(lse, 2e-6)]);
+      check(
+        'crossEntropy_forward',
+        [f([R, V], logits), ids([R], targets)],
+        [out(R), out(R)],
+        [-1],
+        [want(loss, 3e-6), want(lse, 2e-6)],
+      );
       const d = Float64Array.from({ length: R * V }, (_, i) => {
         const r = Math.floor(i / V);
         if (targets[r] === -1) return 0;
-        return (Math.exp((logits[i] as number) - (lse[r] as number)) - (i % V === targets[r] ? 1 : 0)) * (weight[r] as number);
+        return (
+          (Math.exp((logits[i] as number) - (lse[r] as number)) - (i % V === targets[r] ? 1 : 0)) *
+          (weight[r] as number)
+        );
       });
       const inputs = [f([R, V], logits), ids([R], targets), f([R], lse), f([R], weight)];
       check('crossEntropy_backward', inputs, [out(R, V)], [-1], [want(d, 3e-6)]);
@@ -308,12 +424,21 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     for (const n of [1, 5, 33, 4099, 200_001]) {
       const a = noise(n, 1);
       const b = noise(n, 2);
-      const sum = want(a.map((v, i) => Math.fround(v + (b[i] as number))), 0);
+      const sum = want(
+        a.map((v, i) => Math.fround(v + (b[i] as number))),
+        0,
+      );
       check('add_forward', [f([n], a), f([n], b)], [out(n)], [], [sum]);
       check('add_forward', [f([n], a), f([n], b)], [{ shape: [n], alias: 0 }], [], [sum]);
       check('add_forward', [f([n], a), f([n], b)], [{ shape: [n], alias: 1 }], [], [sum]);
       check('fill_forward', [], [out(n)], [0.25], [want(new Float64Array(n).fill(0.25), 0)]);
-      check('gradNorm_forward', [f([n], a)], [out(1)], [], [want(Float64Array.of(Math.sqrt(a.reduce((t, v) => t + v * v, 0))), 1e-7)]);
+      check(
+        'gradNorm_forward',
+        [f([n], a)],
+        [out(1)],
+        [],
+        [want(Float64Array.of(Math.sqrt(a.reduce((t, v) => t + v * v, 0))), 1e-7)],
+      );
     }
     // Squares beyond f32 must not overflow: the sum is in double.
     check('gradNorm_forward', [f([2], [3e30, 4e30])], [out(1)], [], [want(Float64Array.of(Math.fround(5e30)), 1e-6)]);
@@ -335,11 +460,23 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
         const m1 = m.map((x, i) => b1 * x + (1 - b1) * (g[i] as number) * clip);
         const v1 = v.map((x, i) => b2 * x + (1 - b2) * ((g[i] as number) * clip) ** 2);
         const w1 = w.map(
-          (x, i) => x - lr * ((m1[i] as number) / u1 / (Math.sqrt((v1[i] as number) / u2) + eps) + (i < nDecay ? decay * x : 0)),
+          (x, i) =>
+            x -
+            lr * ((m1[i] as number) / u1 / (Math.sqrt((v1[i] as number) / u2) + eps) + (i < nDecay ? decay * x : 0)),
         );
         const inputs = [f([n], w), f([n], g), f([n], m), f([n], v), f([1], [norm]), f([8], hyper)];
         const wants = [want(w1, 2e-6), want(m1, 2e-6), want(v1, 2e-6)];
-        check('adamW_forward', inputs, [{ shape: [n], alias: 0 }, { shape: [n], alias: 2 }, { shape: [n], alias: 3 }], [nDecay], wants);
+        check(
+          'adamW_forward',
+          inputs,
+          [
+            { shape: [n], alias: 0 },
+            { shape: [n], alias: 2 },
+            { shape: [n], alias: 3 },
+          ],
+          [nDecay],
+          wants,
+        );
         check('adamW_forward', inputs, [out(n), out(n), out(n)], [nDecay], wants);
       }
   });
@@ -352,7 +489,8 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     expect(y[1]).toBeNaN();
     expect(y[2]).toBeNaN(); // 0.5·(−∞)·(1 + tanh(−∞)) is −∞·0
     expect([y[3], y[4], Math.abs(y[5] as number), y[6]]).toEqual([inf, 100, 0, 0]);
-    const poisoned = (R: number, C: number, r: number): Float64Array => noise(R * C, 1).map((v, i) => (i === r * C + 1 ? nan : v));
+    const poisoned = (R: number, C: number, r: number): Float64Array =>
+      noise(R * C, 1).map((v, i) => (i === r * C + 1 ? nan : v));
     const rowsWithNan = (values: Float64Array, C: number): number[] => {
       const rows = new Set<number>();
       values.forEach((v, i) => {
@@ -363,10 +501,19 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     for (const C of [5, 16, 33, 200]) {
       const at = f([20, C], poisoned(20, C, 13));
       const ones = f([C], new Float64Array(C).fill(1));
-      expect(rowsWithNan(runKernel('linear_forward', [at, f([3, C], noise(3 * C, 2))], [out(20, 3)])[0]!, 3)).toEqual([13]);
+      expect(rowsWithNan(runKernel('linear_forward', [at, f([3, C], noise(3 * C, 2))], [out(20, 3)])[0]!, 3)).toEqual([
+        13,
+      ]);
       expect(rowsWithNan(runKernel('rmsNorm_forward', [at, ones], [out(20, C), out(20)], [1e-5])[0]!, C)).toEqual([13]);
-      expect(rowsWithNan(runKernel('layerNorm_forward', [at, ones, ones], [out(20, C), out(20), out(20)], [1e-5])[0]!, C)).toEqual([13]);
-      const [loss, lse] = runKernel('crossEntropy_forward', [at, ids([20], new Array(20).fill(0))], [out(20), out(20)], [-1]);
+      expect(
+        rowsWithNan(runKernel('layerNorm_forward', [at, ones, ones], [out(20, C), out(20), out(20)], [1e-5])[0]!, C),
+      ).toEqual([13]);
+      const [loss, lse] = runKernel(
+        'crossEntropy_forward',
+        [at, ids([20], new Array(20).fill(0))],
+        [out(20), out(20)],
+        [-1],
+      );
       expect(rowsWithNan(loss!, 1)).toEqual([13]);
       expect(rowsWithNan(lse!, 1)).toEqual([13]);
       expect(runKernel('gradNorm_forward', [at], [out(1)])[0]![0]).toBeNaN();
@@ -374,10 +521,20 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     const K = 8;
     const qkv = noise(40 * 3 * K, 3);
     qkv[30 * 3 * K] = nan; // a query: its own row only
-    const o = runKernel('attention_forward', [f([1, 40, 3 * K], qkv)], [out(1, 40, K), out(1, 1, 40)], [1, 1, K, 0.3, 1])[0]!;
+    const o = runKernel(
+      'attention_forward',
+      [f([1, 40, 3 * K], qkv)],
+      [out(1, 40, K), out(1, 1, 40)],
+      [1, 1, K, 0.3, 1],
+    )[0]!;
     expect(rowsWithNan(o, K)).toEqual([30]);
     const one = f([1], [1]);
-    const stepped = runKernel('adamW_forward', [one, one, one, one, f([1], [nan]), f([8], [0.1, 0.9, 0.9, 1e-8, 0, 0.1, 0.1, 1])], [out(1), out(1), out(1)], [0]);
+    const stepped = runKernel(
+      'adamW_forward',
+      [one, one, one, one, f([1], [nan]), f([8], [0.1, 0.9, 0.9, 1e-8, 0, 0.1, 0.1, 1])],
+      [out(1), out(1), out(1)],
+      [0],
+    );
     expect(stepped[0]![0]).toBeNaN();
   });
 
@@ -386,11 +543,18 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     // Through a softmax of two: loss = log(1 + e^(b−a)) and its gradient e^(b−a)/(1 + e^(b−a)).
     for (let gap = -110; gap <= 95; gap += 0.37) {
       const d = Math.fround(gap);
-      const [grad] = runKernel('crossEntropy_backward', [f([1, 2], [0, d]), ids([1], [0]), f([1], [0]), f([1], [1])], [out(1, 2)], [-1]);
+      const [grad] = runKernel(
+        'crossEntropy_backward',
+        [f([1, 2], [0, d]), ids([1], [0]), f([1], [0]), f([1], [1])],
+        [out(1, 2)],
+        [-1],
+      );
       const got = grad![1] as number; // e^d with lse given as 0
       const exact = Math.fround(Math.exp(d));
       const slack = Math.max(1.5e-45, 3e-7 * exact); // one step among the denormal numbers
-      expect(Number.isFinite(exact) ? Math.abs(got - exact) <= slack : got === exact, `e^${d}: ${got}, ${exact}`).toBe(true);
+      expect(Number.isFinite(exact) ? Math.abs(got - exact) <= slack : got === exact, `e^${d}: ${got}, ${exact}`).toBe(
+        true,
+      );
     }
   });
 
@@ -400,14 +564,18 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     expect(() => runKernel('embedding_forward', [ids([3], [0, 4, 1]), w], [out(3, 2)])).toThrow(
       '[command 0: embedding_forward_cpu][ids] expected 0 <= id < 4, got 4 in row 1',
     );
-    expect(() => runKernel('embedding_backward', [ids([3], [0, -1, 1]), f([3, 2], noise(6, 1))], [out(4, 2)])).toThrow(/got -1 in row 1/);
+    expect(() => runKernel('embedding_backward', [ids([3], [0, -1, 1]), f([3, 2], noise(6, 1))], [out(4, 2)])).toThrow(
+      /got -1 in row 1/,
+    );
     const logits = f([3, 2], noise(6, 1));
-    expect(() => runKernel('crossEntropy_forward', [logits, ids([3], [0, 1, 2])], [out(3), out(3)], [-1])).toThrow(/got 2 in row 2/);
+    expect(() => runKernel('crossEntropy_forward', [logits, ids([3], [0, 1, 2])], [out(3), out(3)], [-1])).toThrow(
+      /got 2 in row 2/,
+    );
   });
 });
 
-it('every kernel of the manifest is exercised above', () => {
-  if (absent) return;
-  expect(native.manifest().map((k) => k.name)).toHaveLength(28);
-  expect(size([2, 3])).toBe(6);
+it.skipIf(absent)('runs every kernel of the manifest in some test here', () => {
+  const source = readFileSync(fileURLToPath(import.meta.url), 'utf8');
+  const untested = native.manifest().filter((k) => !source.includes(`'${k.name.replace(/_cpu$/, '')}'`));
+  expect(untested).toEqual([]);
 });

@@ -4,7 +4,13 @@ const C = Math.sqrt(2 / Math.PI);
 
 export type Matrix = { readonly rows: number; readonly columns: number; readonly at: (r: number, c: number) => number };
 
-export function product(m: number, n: number, k: number, a: (i: number, k: number) => number, b: (k: number, j: number) => number): Float64Array {
+export function product(
+  m: number,
+  n: number,
+  k: number,
+  a: (i: number, k: number) => number,
+  b: (k: number, j: number) => number,
+): Float64Array {
   const out = new Float64Array(m * n);
   for (let i = 0; i < m; i++)
     for (let j = 0; j < n; j++) {
@@ -22,15 +28,40 @@ export const geluSlope = (x: number): number => {
 };
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
-export function linear(x: Float64Array, w: Float64Array, R: number, I: number, O: number, b?: Float64Array): Float64Array {
-  const y = product(R, O, I, (r, i) => x[r * I + i] as number, (i, o) => w[o * I + i] as number);
+export function linear(
+  x: Float64Array,
+  w: Float64Array,
+  R: number,
+  I: number,
+  O: number,
+  b?: Float64Array,
+): Float64Array {
+  const y = product(
+    R,
+    O,
+    I,
+    (r, i) => x[r * I + i] as number,
+    (i, o) => w[o * I + i] as number,
+  );
   return b ? y.map((v, i) => v + (b[i % O] as number)) : y;
 }
 
 export function linearBackward(x: Float64Array, w: Float64Array, dy: Float64Array, R: number, I: number, O: number) {
   return {
-    dx: product(R, I, O, (r, o) => dy[r * O + o] as number, (o, i) => w[o * I + i] as number),
-    dw: product(O, I, R, (o, r) => dy[r * O + o] as number, (r, i) => x[r * I + i] as number),
+    dx: product(
+      R,
+      I,
+      O,
+      (r, o) => dy[r * O + o] as number,
+      (o, i) => w[o * I + i] as number,
+    ),
+    dw: product(
+      O,
+      I,
+      R,
+      (o, r) => dy[r * O + o] as number,
+      (r, i) => x[r * I + i] as number,
+    ),
     db: columnSums(dy, R, O),
   };
 }
@@ -134,7 +165,8 @@ function pattern(x: Float64Array, heads: Heads, b: number, h: number): { p: Floa
     const scores = new Float64Array(T).fill(Number.NEGATIVE_INFINITY);
     for (let s = 0; s < (causal ? t + 1 : T); s++) {
       let dot = 0;
-      for (let i = 0; i < K; i++) dot += (x[(b * T + t) * P + at.q + i] as number) * (x[(b * T + s) * P + at.k + i] as number);
+      for (let i = 0; i < K; i++)
+        dot += (x[(b * T + t) * P + at.q + i] as number) * (x[(b * T + s) * P + at.k + i] as number);
       scores[s] = dot * scale;
     }
     const top = scores.reduce((a, v) => Math.max(a, v), Number.NEGATIVE_INFINITY);
@@ -158,7 +190,8 @@ export function attention(x: Float64Array, heads: Heads): { o: Float64Array; lse
       for (let t = 0; t < T; t++)
         for (let s = 0; s < (heads.causal ? t + 1 : T); s++)
           for (let i = 0; i < K; i++)
-            o[(b * T + t) * H * K + h * K + i]! += (one.p[t]?.[s] as number) * (x[(b * T + s) * P + at.v + i] as number);
+            o[(b * T + t) * H * K + h * K + i]! +=
+              (one.p[t]?.[s] as number) * (x[(b * T + s) * P + at.v + i] as number);
     }
   return { o, lse };
 }

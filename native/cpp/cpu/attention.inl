@@ -76,11 +76,11 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
   float* const o = floats(out[0]);
   const int64_t T = heads.T, P = heads.P, H = heads.H, G = heads.G, K = heads.K, tiles = tile_count(T);
   const int64_t width = round_up(T, kVL) + kScorePad, key_floats = packed_floats(T, K), value_floats = packed_floats(K, T);
-  if (physlm_reserve_local(physlm_threads(), key_floats + value_floats + kMR * width))
+  if (physlm_reserve_local(key_floats + value_floats + kMR * width))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for attention scores");
   parallel(4.0 * heads.B * H * T * T * K, heads.B * H, [&](int part, int parts) {
     const Range mine = share(heads.B * H, part, parts);
-    float* const keys = physlm_local(part);
+    float* const keys = physlm_local();
     float* const values = keys + key_floats;
     float* const scores = values + value_floats;
     for (int64_t u = mine.begin; u < mine.end; u++) {
@@ -138,11 +138,11 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
   const int64_t wide = round_up(T, kVL), width = wide + kScorePad;
   const int64_t by_rows = packed_floats(T, K), by_dims = packed_floats(K, T);
   const int64_t need = 2 * by_rows + 3 * by_dims + 2 * kKeyBlock * width + 2 * wide;
-  if (physlm_reserve_local(physlm_threads(), need))
+  if (physlm_reserve_local(need))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for attention gradients");
   parallel(10.0 * heads.B * H * T * T * K, heads.B * G, [&](int part, int parts) {
     const Range mine = share(heads.B * G, part, parts);
-    float* const q_turned = physlm_local(part);
+    float* const q_turned = physlm_local();
     float* const grad_turned = q_turned + by_rows;
     float* const q_panels = grad_turned + by_rows;
     float* const grad_panels = q_panels + by_dims;
@@ -272,10 +272,10 @@ static int32_t attentionStep_forward(const physlm_tensor* in, int32_t, physlm_te
   float* const k_cache = floats(out[1]);
   float* const v_cache = floats(out[2]);
   const int64_t n = position + 1, width = round_up(n, kVL);
-  if (physlm_reserve_local(physlm_threads(), width)) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for scores");
+  if (physlm_reserve_local(width)) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for scores");
   parallel(4.0 * B * H * n * K, B * G, [&](int part, int parts) {
     const Range mine = share(B * G, part, parts);
-    float* const scores = physlm_local(part);
+    float* const scores = physlm_local();
     for (int64_t u = mine.begin; u < mine.end; u++) {
       const int64_t b = u / G, g = u % G;
       const float* const row = qkv + b * P;

@@ -345,11 +345,11 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
     const int64_t depth = ceil_div(K, chunks);
     const bool packs = B.transposed || tiles > 4 || N % kVL != 0;
     float* partial = physlm_scratch(PHYSLM_SLOT_PARTIAL, chunks * M * N);
-    if (!partial || physlm_reserve_local(least(threads, chunks), packed_floats(N, depth) + copy_floats(depth)))
+    if (!partial || physlm_reserve_local(packed_floats(N, depth) + copy_floats(depth)))
       return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for partial products");
     parallel(flops, chunks, [&](int part, int parts) {
       const Range mine = share(chunks, part, parts);
-      float* const local = physlm_local(part);
+      float* const local = physlm_local();
       for (int64_t s = mine.begin; s < mine.end; s++) {
         const int64_t k0 = K * s / chunks, kc = K * (s + 1) / chunks - k0;
         const int64_t tail = N / kNR * kNR;
@@ -382,7 +382,7 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
   const int64_t block_n = least(round_up(N, kNR), most(kNR, kBlockFloats / most(1, depth) / kNR * kNR));
   const bool packs = B.transposed || N % kVL != 0 || tiles > 4;
   float* const packed = packs ? physlm_scratch(PHYSLM_SLOT_PACK, packed_floats(block_n, depth)) : nullptr;
-  if ((packs && !packed) || physlm_reserve_local(threads, copy_floats(depth)))
+  if ((packs && !packed) || physlm_reserve_local(copy_floats(depth)))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for packed weights");
   for (int64_t n0 = 0; n0 < N; n0 += block_n) {
     const int64_t nc = least(block_n, N - n0);
@@ -408,10 +408,10 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
         const Range mine = share(by_rows ? tiles : block_panels, part, parts);
         if (by_rows)
           tile_rows(M, mine.begin, mine.end, 0, nc, nc, kc, A, k0, b, C + n0, ldc, strip_bias, start, strip_y, ldy,
-                    physlm_local(part));
+                    physlm_local());
         else
           tile_rows(M, 0, tiles, mine.begin * kNR, least(nc, mine.end * kNR), nc, kc, A, k0, b, C + n0, ldc, strip_bias,
-                    start, strip_y, ldy, physlm_local(part));
+                    start, strip_y, ldy, physlm_local());
       });
     }
   }

@@ -190,13 +190,19 @@ INLINE void each_vector(int64_t begin, int64_t end, F f) {
   if (i < end) f(i, Some{(int)(end - i)});
 }
 
-/** Runs f(part, parts) on up to all threads, fewer when `work` (about a flop each) does not pay for them. */
+/**
+ * Runs f(part, parts) on up to all threads, fewer when `work` (about a flop each) does not pay for them; more parts than
+ * threads when it is large, so that a thread that is put aside can be helped out.
+ */
 template <class F>
 static void parallel(double work, int64_t most_parts, const F& f) {
-  constexpr double kWorkPerPart = 40e3;
-  int64_t parts = physlm_threads();
-  if (parts > 1) {
-    if (work < parts * kWorkPerPart) parts = most(1, (int64_t)(work / kWorkPerPart));
+  constexpr double kWorkPerThread = 40e3, kWorkPerPart = 400e3;
+  constexpr int64_t kPartsPerThread = 4;
+  const int64_t threads = physlm_threads();
+  int64_t parts = 1;
+  if (threads > 1) {
+    parts = most(1, least(threads, (int64_t)(work / kWorkPerThread)));
+    if (parts == threads) parts *= most(1, least(kPartsPerThread, (int64_t)(work / (kWorkPerPart * threads))));
     parts = most(1, least(parts, most_parts));
   }
   physlm_parallel(
