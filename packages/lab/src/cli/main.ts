@@ -1,0 +1,185 @@
+import { nearest, PhyslmError } from '@physlm/base';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { packageVersion } from '../package-root.js';
+import { exitCodes } from './exit-codes.js';
+import { colours, type Io, note } from './io.js';
+import type { RunFlags } from './run.js';
+
+const HELP = `
+Examples:
+  physlm doctor                              what this machine can run, and why not
+  physlm run capacity                        about a minute: bits of knowledge per parameter
+  physlm run capacity --scale tiny --seed 2
+  physlm run capacity --set nPeople=500 --set nLayer=4
+  physlm run capacity --resume               goes on after Ctrl-C
+  physlm laws --json                         what the papers claim, and what was measured
+
+Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
+transformers loads as they are. Equal runs give equal files; the device is the only thing that changes bits.
+
+Environment:
+  PHYSLM_NATIVE    the native addon: 'auto' (default), 'off', or the path of a .node file
+  PHYSLM_CPU_ISA   instruction set of the native kernels: 'avx512', 'avx2' or 'generic'
+  NO_COLOR         any value: no colours
+
+Exit codes:
+  0    done (with --check: and the law's criterion holds)
+  1    failed: the message says what and where
+  2    bad usage: an unknown name, a value out of range, a folder that holds another run
+  3    --check was given and the law's criterion failed
+  130  interrupted; a run saved a checkpoint first (143 when ended by SIGTERM)
+`;
+
+/** Runs the command with arguments `argv` (without node and script); returns its exit code and never throws. */
+export async function main(argv: readonly string[], io: Io): Promise<number> {
+  let code: number = exitCodes.ok;
+  const program = createProgram(io, (result) => {
+    code = result;
+  });
+  if (argv.length === 0) {
+    program.outputHelp();
+    return exitCodes.ok;
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    return report(error, program, argv, io);
+  }
+}
+
+function createProgram(io: Io, done: (code: number) => void): Command {
+  const program = new Command('physlm')
+    .description('A lab for the physics of language models: run an experiment of the papers, read what it found.')
+    .version(packageVersion(), '-v, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .option('--debug', 'print the stack of an error')
+    .showSuggestionAfterError(false)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: () => undefined, // errors are printed once, by `report`
+    })
+    .addHelpText('after', HELP);
+
+  program
+    .command('run')
+    .summary('run a recipe: train, measure, report')
+    .description(
+      'Runs a recipe at a scale and leaves everything in a run directory: checkpoints, metrics, figures, report.html.\n' +
+        'A finished run prints its table at once. physlm list shows recipes, scales and parameters.',
+    )
+    .argument('<recipe>', 'what to run, as shown by physlm list')
+    .option('--scale <name>', 'how much of the law to try: tiny, small, laptop, gpu or paper', 'small')
+    .option('--seed <n>', 'seed of people, texts and weights', wholeNumber, 1)
+    .option('--set <name=value>', "replaces one of the scale's parameters; may be repeated", collect, [])
+    .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
+    .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
+    .option('--out <dir>', 'run directory (default: runs/<name>-<digest of the experiment>)')
+    .addOption(new Option('--resume', 'go on with an unfinished run').conflicts('fresh'))
+    .option('--fresh', 'throw away what the run directory holds, and start again')
+    .option('--check', "exit with 3 when the law's criterion fails")
+    .option('--ledger [dir]', 'also write the result into the ledger of laws (default: the one of this package)')
+    .action(async (recipe: string, flags: RunFlags) => {
+      const { run } = await import('./run.js');
+      done(await run(recipe, flags, io));
+    });
+
+  program
+    .command('list')
+    .summary('recipes, their scales and parameters')
+    .description('Lists every recipe with its scales and the parameters that --set takes.')
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const { list } = await import('./list.js');
+      list(json === true, io);
+    });
+
+  program
+    .command('doctor')
+    .summary('what this machine can run, and why not')
+    .description('Shows devices, kernels, the native addon and the machine, with a remedy for whatever is missing.')
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const { doctor } = await import('./doctor.js');
+      doctor(json === true, io);
+    });
+
+  program
+    .command('report')
+    .summary('render the report of a finished run again')
+    .description('Writes report.html and figures/ of a finished run again, and prints its table.')
+    .argument('<run>', 'run directory')
+    .action(async (path: string) => {
+      const { report } = await import('./report.js');
+      await report(path, io);
+    });
+
+  program
+    .command('laws')
+    .summary("the papers' claims, and what was measured here")
+    .description('Prints the ledger: for each law and scale the claim, our number, the verdict, and how to repeat it.')
+    .option('--part <part>', 'only laws of this part of the series, such as 3.3')
+    .option('--json', 'print JSON')
+    .action(async ({ part, json }: { part?: string; json?: true }) => {
+      const { printLaws } = await import('./laws.js');
+      printLaws(part, json === true, io);
+    });
+
+  return program;
+}
+
+function report(error: unknown, program: Command, argv: readonly string[], io: Io): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.ok;
+    note(io, errorLine(io, usageProblem(error, program, argv)));
+    return exitCodes.usage;
+  }
+  const known = error instanceof PhyslmError;
+  note(io, errorLine(io, known ? oneLine(error.message) : String((error as Error)?.message ?? error)));
+  if (program.opts<{ debug?: true }>().debug) note(io, String((error as Error)?.stack ?? error));
+  else if (!known || error.code === 'bug') note(io, 'Use --debug for the stack of this error.');
+  return known && (error.code === 'config' || error.code === 'data') ? exitCodes.usage : exitCodes.failed;
+}
+
+function errorLine(io: Io, text: string): string {
+  return `${colours(io, 'stderr').red('physlm:')} ${text}`;
+}
+
+/** A message and its remedy on one line; several problems keep a line each. */
+function oneLine(message: string): string {
+  return message
+    .replace(/\nDid you mean/g, '; did you mean')
+    .replace(/([.:?])?\n(?!\[)/g, (_, end: string | undefined) => `${end ?? '.'} `);
+}
+
+/** Commander's complaint with the nearest valid name. */
+function usageProblem({ code, message }: CommanderError, program: Command, argv: readonly string[]): string {
+  const text = message.replace(/^error: /, '').replace(/\.$/, '');
+  const commands = program.commands.map((command) => command.name());
+  const command = program.commands.find((one) => argv.includes(one.name()));
+  const wrong = /'([^']*)'/.exec(text)?.[1] ?? '';
+  if (code === 'commander.unknownCommand') return `${text}; did you mean '${nearest(wrong, commands)}'?`;
+  if (code === 'commander.unknownOption') {
+    const options = [...(command?.options ?? []), ...program.options].flatMap(({ long }) => long ?? []);
+    return `${text}; did you mean '${nearest(wrong.replace(/=.*/, ''), [...options, '--help'])}'?`;
+  }
+  return `${text}; see physlm ${command === undefined ? '' : `${command.name()} `}--help`;
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) throw new InvalidArgumentError('expected 0, 1, 2, …');
+  return Number(text);
+}
+
+function positiveNumber(text: string): number {
+  const n = wholeNumber(text);
+  if (n === 0) throw new InvalidArgumentError('expected 1, 2, …');
+  return n;
+}

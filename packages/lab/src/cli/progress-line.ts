@@ -1,0 +1,67 @@
+import type { Progress } from '@physlm/train';
+import { SingleBar } from 'cli-progress';
+import { count, duration } from '../report/number-format.js';
+import type { Io } from './io.js';
+
+/** Without a terminal: seconds, and percent of the steps, after which there is something new to say. */
+const [QUIET_SECONDS, QUIET_PERCENT] = [5, 10];
+
+/** Shows how far a training is: one line that renews itself on a terminal, now and then a line elsewhere. */
+export class ProgressLine {
+  readonly #io: Io;
+  #bar: SingleBar | undefined;
+  #saidAt = Number.NEGATIVE_INFINITY;
+  #saidPercent = Number.NEGATIVE_INFINITY;
+
+  constructor(io: Io) {
+    this.#io = io;
+  }
+
+  update(progress: Progress): void {
+    if (this.#io.stderr.isTTY === true) this.#draw(progress);
+    else this.#say(progress);
+  }
+
+  /** Ends the line, so that other text can follow. */
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+
+  #draw(progress: Progress): void {
+    if (this.#bar === undefined) {
+      this.#bar = new SingleBar({
+        stream: this.#io.stderr as NodeJS.WriteStream,
+        format: '{bar} {percentage} %  {text}',
+        barsize: 24,
+        barCompleteChar: '█',
+        barIncompleteChar: '░',
+        hideCursor: false,
+        clearOnComplete: true,
+        stopOnComplete: false,
+        fps: 8,
+        linewrap: false,
+      });
+      this.#bar.start(progress.nStep, progress.step, { text: '' });
+    }
+    this.#bar.update(progress.step, { text: describe(progress) });
+  }
+
+  #say(progress: Progress): void {
+    const percent = (100 * progress.step) / progress.nStep;
+    const now = performance.now() / 1000;
+    if (now - this.#saidAt < QUIET_SECONDS && percent - this.#saidPercent < QUIET_PERCENT) return;
+    [this.#saidAt, this.#saidPercent] = [now, percent];
+    this.#io.stderr.write(`${percent.toFixed(0).padStart(3)} %  ${describe(progress)}\n`);
+  }
+}
+
+function describe({ phase, step, nStep, loss, tokensPerSec, secondsLeft }: Progress): string {
+  const parts = [`step ${count(step)} of ${count(nStep)}`];
+  if (tokensPerSec > 0) parts.push(`${count(tokensPerSec)} tokens/s`);
+  if (Number.isFinite(loss)) parts.push(`loss ${loss.toFixed(3)}`);
+  if (phase === 'evaluate') parts.push('evaluating');
+  else if (phase === 'checkpoint') parts.push('saving');
+  else if (Number.isFinite(secondsLeft)) parts.push(`${duration(secondsLeft)} left`);
+  return parts.join('  ');
+}
