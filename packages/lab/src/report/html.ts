@@ -150,7 +150,7 @@ section { margin-top: 40px; }
 .headline { display: flex; gap: 28px; align-items: center; background: var(--panel); border-radius: 12px; padding: 22px 26px; margin-top: 28px; }
 .headline p { margin: 0 0 8px; }
 .headline div p:last-child { margin: 0; }
-.number { flex: none; max-width: 150px; line-height: 1.25; color: var(--muted); font-size: 15px; }
+.number { flex: none; white-space: nowrap; line-height: 1.25; color: var(--muted); font-size: 15px; }
 .number b { display: block; font-size: 46px; line-height: 1.1; letter-spacing: -0.02em; color: var(--text); font-variant-numeric: tabular-nums; }
 .verdict span { font-weight: 650; margin-right: 6px; }
 .verdict.holds span { color: var(--good); }
@@ -168,7 +168,7 @@ figure svg { display: block; width: 100%; height: auto; }
 details { margin-top: 10px; font-size: 14px; }
 summary { cursor: pointer; color: var(--muted); }
 pre { background: var(--panel); border-radius: 8px; padding: 12px 16px; overflow-x: auto; font-size: 13.5px; line-height: 1.45; }
-@media (max-width: 600px) { .headline { flex-direction: column; align-items: flex-start; gap: 12px; } .number { max-width: none; } }
+@media (max-width: 600px) { .headline { flex-direction: column; align-items: flex-start; gap: 12px; } }
 @media print { main { padding: 0; max-width: none; } details { display: none; } section { break-inside: avoid; } }
 `.trim();
 }

@@ -1,0 +1,103 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDevice } from '@physlm/model';
+import { RunDirectory } from '@physlm/train';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CapacityResults, capacity, recipeNamed, runRecipe } from '../src/index.js';
+
+const sandbox = mkdtempSync(join(tmpdir(), 'physlm-capacity-'));
+const recipe = recipeNamed('capacity');
+// Small enough for the TypeScript kernels; a run this short learns the grammar and no facts.
+const experiment = capacity({
+  scale: 'tiny',
+  seed: 3,
+  parameters: { nPeople: 24, exposures: 6, nLayer: 1, dModel: 16, nCtx: 64, batchSize: 4 },
+});
+
+async function runIn(name: string, options: { abortAfterStep?: number; resume?: boolean } = {}) {
+  const run = RunDirectory.open(join(sandbox, name), experiment, options.resume ? 'resume' : 'new');
+  const controller = new AbortController();
+  return {
+    run,
+    outcome: await runRecipe({
+      recipe,
+      experiment,
+      run,
+      device: openDevice('js'),
+      command: 'physlm run capacity',
+      standard: false,
+      resume: options.resume === true,
+      signal: controller.signal,
+      onProgress({ phase, step }) {
+        if (phase === 'evaluate' && step >= (options.abortAfterStep ?? Number.POSITIVE_INFINITY)) controller.abort();
+      },
+    }),
+  };
+}
+
+let whole: Awaited<ReturnType<typeof runIn>>;
+beforeAll(async () => {
+  whole = await runIn('whole');
+}, 60_000);
+afterAll(() => rmSync(sandbox, { recursive: true, force: true }));
+
+const read = (name: string, file: string): string => readFileSync(join(sandbox, name, file), 'utf8');
+
+describe('a capacity run', () => {
+  test('measures bits by Definition 4.3', () => {
+    const { measures, items, curve, trainingLoss } = JSON.parse(read('whole', 'results.json')) as CapacityResults;
+    const { bits, maxBits, nParameter, nameLoss, valueLoss, perParameter } = measures;
+    const facts = 12 * 28 * 50 * 60 * 60 * 30 * 60 * 2;
+    expect(maxBits).toBeCloseTo(24 * (Math.log2(20_000 / 24) + Math.log2(facts)), 6);
+    expect(bits).toBeCloseTo(
+      24 * (Math.log2(20_000) - nameLoss! / Math.LN2 + Math.log2(facts) - valueLoss! / Math.LN2),
+      6,
+    );
+    expect(perParameter).toBeCloseTo(bits! / nParameter!, 12);
+    expect(items.reduce((sum, { loss }) => sum + loss, 0)).toBeCloseTo(nameLoss! + valueLoss!, 4);
+    expect(curve.at(-1)?.perParameter).toBeCloseTo(perParameter!, 9);
+    expect(curve.map(({ step }) => step)).toEqual(experiment.train.evaluateAt);
+    expect(trainingLoss.at(-1)!.loss).toBeLessThan(trainingLoss[0]!.loss);
+  });
+
+  test('interrupted and resumed, it leaves the same results and metrics', async () => {
+    const half = experiment.train.evaluateAt!.find((step) => step > experiment.train.nStep / 3)!;
+    const first = await runIn('halves', { abortAfterStep: half });
+    expect(first.outcome.stopped).toBe('aborted');
+    const second = await runIn('halves', { resume: true });
+    expect(second.outcome.stopped).toBe('finished');
+    for (const file of ['results.json', 'metrics.jsonl', 'figures/bits-per-parameter.json']) {
+      expect(read('halves', file)).toBe(read('whole', file));
+    }
+  });
+
+  test('leaves a report that needs no network and no script', () => {
+    const html = read('whole', 'report.html');
+    expect(html).not.toMatch(/<script|<link|<img|@import|url\(|src=|href=|https?:/i);
+    expect(html.length).toBeLessThan(500_000);
+    expect(html.match(/<svg/g)).toHaveLength(4);
+    expect(html.match(/<details>/g)!.length).toBeGreaterThanOrEqual(5);
+    expect(html).toContain('prefers-color-scheme: dark');
+    expect(html).toContain('arXiv:2404.05405');
+    // Every colour of a figure must come from the page, or it would not follow it into the dark.
+    const figures = html.match(/<svg[\s\S]*?<\/svg>/g)!.join('');
+    expect(figures.match(/(?:fill|stroke)[=:]"?#[0-9a-f]{3,8}/gi)).toBeNull();
+  });
+
+  test('figures stand alone, next to the numbers they are drawn from', () => {
+    expect(read('whole', 'figures/losses-by-item.svg')).toMatch(/^<svg [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
+    const { table } = JSON.parse(read('whole', 'figures/losses-by-item.json'));
+    expect(table.rows).toHaveLength(7);
+    expect(table.rows[0][0]).toBe('name');
+  });
+
+  test('rendering again gives the same page, byte for byte', async () => {
+    expect(whole.outcome.stopped).toBe('finished');
+    if (whole.outcome.stopped !== 'finished') return;
+    const { writeReport } = await import('../src/index.js');
+    const before = read('whole', 'report.html');
+    await writeReport(recipe, whole.outcome.finished, false);
+    expect(read('whole', 'report.html')).toBe(before);
+  });
+});
