@@ -57,7 +57,7 @@ export async function renderSvg(figure: Figure): Promise<string> {
     chart.setOption(
       (figure.kind === 'bar' ? barOption(figure) : lineOption(figure)) as Parameters<typeof chart.setOption>[0],
     );
-    return plain(chart.renderToSVGString());
+    return plain(chart.renderToSVGString(), figure.id);
   } finally {
     chart.dispose();
   }
@@ -74,9 +74,16 @@ export function inlineSvg(svg: string, label: string): string {
     .replace('<svg ', open);
 }
 
-/** Leaves out what a picture that nobody hovers over has no use for; its class names count up from figure to figure. */
-function plain(svg: string): string {
-  return svg.replace(/<style[\s\S]*?<\/style>\s*/g, '').replace(/ (class|pointer-events|ecmeta_\w+)="[^"]*"/g, '');
+/**
+ * Leaves out what a picture that nobody hovers over has no use for. Names of clipping paths count up through the life of
+ * the process: they become the figure's own, so that a file does not depend on what was drawn before.
+ */
+function plain(svg: string, id: string): string {
+  return svg
+    .replace(/\bzr\d+-/g, `${id}-`)
+    .replaceAll(' fill="#000"', '')
+    .replace(/<style[\s\S]*?<\/style>\s*/g, '')
+    .replace(/ (class|pointer-events|ecmeta_\w+)="[^"]*"/g, '');
 }
 
 const textStyle = { fontFamily: FONT, fontSize: 12.5, color: COLOURS.muted };
