@@ -24,7 +24,7 @@ export interface LinearProbeOptions {
   readonly controlKeys?: Int32Array | undefined;
   /** Penalty l2/2·‖W‖² on the mean loss, nats. 1/nTrain is a standard normal prior on every weight, and the default. */
   readonly l2?: number | undefined;
-  /** Most optimiser steps for each fit; 200. */
+  /** Most optimiser steps for each fit; 300. */
   readonly nStep?: number | undefined;
 }
 
@@ -93,7 +93,7 @@ export interface LinearProbeResult {
 export function linearProbe(device: Device, options: LinearProbeOptions): LinearProbeResult {
   checkOptions(options);
   checkRows(options);
-  const { features, d, labels, nClass, groups, controlKeys = groups, split = 0.5, nStep = 200 } = options;
+  const { features, d, labels, nClass, groups, controlKeys = groups, split = 0.5, nStep = 300 } = options;
   const rng = new Rng(options.seed).fork('linearProbe');
   const trainGroups = chooseGroups(groups, split, rng.fork('split'));
   const rowsWhere = (inTrain: boolean): Int32Array<ArrayBuffer> =>

@@ -13,8 +13,8 @@ import { minimise, type Slope } from './l-bfgs.js';
 
 /** Floats in the largest tensor of a chunk: 16 MB. */
 const CHUNK_SIZE = 2 ** 22;
-/** Accuracies of nearer optima agree; single-precision gradients reach it. */
-const TOLERANCE = 1e-3;
+/** Where accuracies stop moving; single-precision gradients still resolve it. */
+const TOLERANCE = 1e-4;
 
 /** How a fit went. */
 export interface Fit {
@@ -41,7 +41,7 @@ export class SoftmaxRegression {
   readonly #slope: Recorded<{ loss: Tensor }>;
   readonly #scores: Recorded<{ logits: Tensor }>;
 
-  /** `nRow`: most rows that `fit` or `predict` will get; sizes the chunks. */
+  /** `nRow`: most rows to run at once; very wide ones run in smaller chunks. */
   constructor(
     device: Device,
     private readonly d: number,
