@@ -74,7 +74,8 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .argument('<recipe>', 'what to run, as shown by physlm list')
     .option('--scale <name>', 'how much of the law to try: tiny, small, laptop, gpu or paper', 'small')
     .option('--seed <n>', 'seed of people, texts and weights', wholeNumber, 1)
-    .option('--set <name=value>', "replaces one of the scale's parameters; may be repeated", collect, [])
+    // Without a default of its own, which help would print as [].
+    .option('--set <name=value>', "replaces one of the scale's parameters; may be repeated", collect)
     .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
     .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
     .option('--out <dir>', 'run directory (default: runs/<name>-<digest of the experiment>)')
@@ -169,7 +170,7 @@ function usageProblem({ code, message }: CommanderError, program: Command, argv:
   return `${text}; see physlm ${command === undefined ? '' : `${command.name()} `}--help`;
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
 

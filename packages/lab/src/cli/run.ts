@@ -20,7 +20,7 @@ import { ProgressLine } from './progress-line.js';
 export interface RunFlags {
   readonly scale: string;
   readonly seed: number;
-  readonly set: readonly string[];
+  readonly set?: readonly string[];
   readonly device: string;
   readonly threads?: number;
   readonly out?: string;
@@ -39,7 +39,7 @@ export interface RunFlags {
 export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<number> {
   const recipe = recipeNamed(recipeName, recipesOf(io));
   const scale = scaleNamed(recipe, flags.scale);
-  const parameters = parseParameters(flags.set, recipe);
+  const parameters = parseParameters(flags.set ?? [], recipe);
   const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
   const standard = isStandard(recipe, experiment);
   if (!standard) requireStandardFor(flags);
@@ -70,7 +70,10 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
     note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
   }
   const target = directory ?? RunDirectory.open(path, experiment, flags.fresh ? 'fresh' : 'new');
-  const native = device.native === undefined ? '' : ` (${device.native.isa()}, ${device.nThread} threads)`;
+  const native =
+    device.native === undefined
+      ? ''
+      : ` (${device.native.isa()}, ${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'})`;
   note(io, `${experiment.name}: ${recipe.scales[scale]}${standard ? '' : ', with --set'}`);
   note(io, `device ${device.name}${native}, ${path}`);
 
@@ -121,7 +124,7 @@ function requireStandardFor(flags: RunFlags): void {
   const asked = flags.check ? 'check' : flags.ledger !== undefined ? 'ledger' : undefined;
   if (asked === undefined) return;
   throw new ConfigError(
-    [{ path: asked, expected: `scale '${flags.scale}' as it stands`, got: `--set ${flags.set.join(' --set ')}` }],
+    [{ path: asked, expected: `scale '${flags.scale}' as it stands`, got: `--set ${flags.set?.join(' --set ')}` }],
     'The criterion of a law belongs to the scale without --set.',
   );
 }
@@ -145,7 +148,7 @@ function parseParameters(assignments: readonly string[], recipe: Recipe): Record
 const booleans: Readonly<Record<string, boolean>> = { true: true, false: false };
 
 /** The command that gives the same run: without folders, which are this machine's. */
-function commandOf(recipe: Recipe, { scale, seed, set, device }: RunFlags): string {
+function commandOf(recipe: Recipe, { scale, seed, set = [], device }: RunFlags): string {
   const words = ['physlm', 'run', recipe.name, '--scale', scale, '--seed', String(seed)];
   for (const assignment of set) words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
   if (device !== 'auto') words.push('--device', device);

@@ -159,15 +159,23 @@ function curveFigure({ curve }: CapacityResults, ceiling: number): LineFigure {
 }
 
 function scalingFigure(experiment: CapacityExperiment, { measures }: CapacityResults): LineFigure {
+  const nParameter = measures.nParameter ?? Number.NaN;
+  // Knowledge that is not above a guess has no place on a logarithmic axis.
+  const bits = Math.max(1, measures.bits ?? Number.NaN);
   return {
     kind: 'line',
     id: 'bits-against-parameters',
     title: 'Where this model stands',
     caption:
-      'Stored bits against parameters. The grey points are models of the paper after 1000 exposures: each series follows ' +
+      'Stored bits against parameters. The faint points are models of the paper after 1000 exposures: each series follows ' +
       'the 2-bit line until its data set has no more to give.',
-    x: { label: 'parameters', log: true },
-    y: { label: 'bits stored', log: true },
+    x: {
+      label: 'parameters',
+      log: true,
+      min: 10 ** Math.floor(Math.log10(nParameter / 1.5)),
+      max: 1e7,
+    },
+    y: { label: 'bits stored', log: true, min: 10 ** Math.floor(Math.log10(bits / 2)) },
     series: [
       ...Object.entries(PAPER_POINTS).map(([name, points]) => ({
         name: `paper, ${name}`,
@@ -177,7 +185,7 @@ function scalingFigure(experiment: CapacityExperiment, { measures }: CapacityRes
       })),
       {
         name: `this run, ${count(experiment.data.nPeople)} people`,
-        points: [[measures.nParameter ?? Number.NaN, Math.max(1, measures.bits ?? Number.NaN)]],
+        points: [[nParameter, bits]],
         scatter: true,
       },
     ],

@@ -127,10 +127,11 @@ const frame = {
 
 function lineOption(figure: LineFigure): object {
   const { x, y, series, levels = [], rays = [] } = figure;
-  const [low, high] = range(
+  const ends = range(
     series.flatMap(({ points }) => points.map((point) => point[0])),
     x.log === true,
   );
+  const [low, high] = [x.min ?? ends[0], x.max ?? ends[1]];
   let [nMeasured, nQuiet] = [0, 0];
   const drawn = series.map(({ name, points, scatter, quiet }) => {
     const color = quiet ? QUIET[nQuiet++ % QUIET.length] : MEASURED[nMeasured++ % MEASURED.length];
@@ -139,6 +140,8 @@ function lineOption(figure: LineFigure): object {
       type: scatter ? 'scatter' : 'line',
       data: points.map(([a, b]) => [a, b]),
       symbol: 'circle',
+      // The last exposure may lie a step beyond the round end of the axis.
+      clip: false,
       symbolSize: scatter ? (quiet ? 7 : 12) : points.length > 40 ? 0 : 6,
       lineStyle: { width: 2.25, color },
       itemStyle: { color },
@@ -172,8 +175,8 @@ function lineOption(figure: LineFigure): object {
   const many = drawn.length + straight.length + horizontal.length > 3;
   return {
     ...frame,
-    grid: { top: many ? 92 : 68, left: 60, right: 22, bottom: 50 },
-    xAxis: { ...axis(x, false), min: x.min ?? low, max: x.max ?? high },
+    grid: { top: many ? 118 : 68, left: 60, right: 22, bottom: 50 },
+    xAxis: { ...axis(x, false), min: low, max: high },
     yAxis: axis(y, true),
     series: [...drawn, ...straight, ...horizontal],
   };
@@ -186,12 +189,12 @@ function range(values: readonly number[], log: boolean): [number, number] {
   const [least, most] = [Math.min(...finite), Math.max(...finite)];
   if (!log) {
     const step = 10 ** Math.floor(Math.log10(Math.max(most, 1e-9))) / 2;
-    return [Math.min(0, least), Math.ceil(most / step) * step];
+    return [Math.min(0, least), Math.ceil(most / step - 0.02) * step];
   }
   const round = (value: number, up: boolean): number => {
     const power = 10 ** Math.floor(Math.log10(value));
     const inside = [1, 2, 5, 10].map((m) => m * power);
-    return up ? inside.find((tick) => tick >= value * 0.999999)! : inside.findLast((tick) => tick <= value * 1.000001)!;
+    return up ? inside.find((tick) => tick >= value * 0.99)! : inside.findLast((tick) => tick <= value * 1.01)!;
   };
   const [low, high] = [round(least, false), round(most, true)];
   return low === high ? [low, high * 10] : [low, high];
