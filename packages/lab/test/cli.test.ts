@@ -238,6 +238,22 @@ describe('exit codes', () => {
     expect(readFileSync(join(out(), 'report.html'), 'utf8')).toContain('No verdict');
   });
 
+  test.each([
+    ['interrupt', 130],
+    ['terminate', 143],
+  ] as const)(
+    'a signal (%s) asks the run to save and stop, and leaves no listener behind',
+    async (behaviour, expected) => {
+      const before = process.listenerCount('SIGINT') + process.listenerCount('SIGTERM');
+      fake.behaviour = behaviour;
+      const { code, stderr } = await runFake();
+      expect(code).toBe(expected);
+      expect(stderr).toContain('saving a checkpoint');
+      expect(stderr).toContain('Stopped after step 5');
+      expect(process.listenerCount('SIGINT') + process.listenerCount('SIGTERM')).toBe(before);
+    },
+  );
+
   test('a diverged run ends with 1 and its remedy', async () => {
     fake.behaviour = 'diverge';
     const { code, stderr } = await runFake();

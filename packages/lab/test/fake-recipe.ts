@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Experiment, Recipe, RecipeOptions, Results, RunContext } from '../src/index.js';
 
 /** What a fake execution does next. */
-export type Behaviour = 'finish' | 'abort' | 'diverge';
+export type Behaviour = 'finish' | 'abort' | 'diverge' | 'interrupt' | 'terminate';
 
 /** A recipe that trains nothing, counts how often it is executed, and ends as it is told. */
 export class FakeRecipe implements Recipe {
@@ -41,14 +41,20 @@ export class FakeRecipe implements Recipe {
     };
   }
 
-  execute(_: Experiment, { run, resume, onProgress }: RunContext) {
+  execute(_: Experiment, { run, resume, signal, onProgress }: RunContext) {
     this.nExecution++;
     this.resumed = resume;
     onProgress?.({ phase: 'train', step: 5, nStep: 10, loss: 1.5, tokensPerSec: 1000, secondsLeft: 5 });
     if (this.behaviour === 'diverge')
       return Promise.reject(new PhyslmError('diverged', '[train.step 5] got NaN\nTry less.'));
+    if (this.behaviour === 'interrupt' || this.behaviour === 'terminate') {
+      // Only the listener of the command: the test runner has its own.
+      const name = this.behaviour === 'interrupt' ? 'SIGINT' : 'SIGTERM';
+      process.listeners(name).at(-1)?.(name);
+    }
     const checkpoint = run.writeCheckpoint(5, undefined, () => undefined);
-    if (this.behaviour === 'abort') return Promise.resolve({ stopped: 'aborted', step: 5, checkpoint } as const);
+    if (this.behaviour === 'abort' || signal?.aborted)
+      return Promise.resolve({ stopped: 'aborted', step: 5, checkpoint } as const);
     const results: Results = {
       recipe: this.name,
       measures: { perParameter: 0.25, shareOfCeiling: this.share },

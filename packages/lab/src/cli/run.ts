@@ -77,8 +77,8 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   note(io, `${experiment.name}: ${recipe.scales[scale]}${standard ? '' : ', with --set'}`);
   note(io, `device ${device.name}${native}, ${path}`);
 
-  const interrupt = interruption(io);
   const progress = new ProgressLine(io);
+  const interrupt = interruption(io, progress);
   try {
     const outcome = await runRecipe({
       recipe,
@@ -162,13 +162,14 @@ interface Interruption {
 }
 
 /** The first Ctrl-C asks the run to save and stop, the second one ends the process. SIGTERM asks as well. */
-function interruption(io: Io): Interruption {
+function interruption(io: Io, progress: ProgressLine): Interruption {
   const controller = new AbortController();
   let code: number = exitCodes.interrupted;
   const ask = (name: NodeJS.Signals): void => {
+    progress.stop();
     if (controller.signal.aborted) process.exit(exitCodes.interrupted);
     if (name === 'SIGTERM') code = exitCodes.terminated;
-    note(io, `\n${colours(io, 'stderr').yellow('Stopping:')} saving a checkpoint. Ctrl-C again stops without it.`);
+    note(io, `${colours(io, 'stderr').yellow('Stopping:')} saving a checkpoint. Ctrl-C again stops without it.`);
     controller.abort();
   };
   process.on('SIGINT', ask);

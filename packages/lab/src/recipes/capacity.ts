@@ -103,7 +103,7 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     expect: [
       {
         measure: 'perParameter',
-        atLeast: 0.7,
+        atLeast: 0.85,
         atMost: 2.5,
         tests: 'a model with as many bits to learn as it has parameters stores most of them',
       },
