@@ -1,8 +1,8 @@
 // Speed of the kernels on this machine: products and attention next to a measured peak, in the same minute.
-// node bench/kernels.mjs [filter]. Build the addon first (npm run build-native).
+// node bench/kernels.mjs [filter]. Build the addon first (npm run build-native); PHYSLM_NATIVE names another one.
 import { createRequire } from 'node:module';
 
-const native = createRequire(import.meta.url)('../build/Release/physlm_native.node');
+const native = createRequire(import.meta.url)(process.env.PHYSLM_NATIVE ?? '../build/Release/physlm_native.node');
 const filter = process.argv[2] ?? '';
 const manifest = native.manifest();
 

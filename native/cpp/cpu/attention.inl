@@ -33,35 +33,56 @@ static int32_t expect_columns(const char* name, int64_t got, const Heads& heads)
                      (long long)(heads.H * heads.K), (long long)got);
 }
 
-/** exp(s·scale − max) in place over the first `n` of `width` scores, zero behind; returns the sum, sets `top`. */
-INLINE float soften(float* s, int64_t n, int64_t width, float scale, float& top) {
-  const vf by = splat(scale);
-  vf m = splat(-__builtin_inff()), m2 = m;
-  int64_t i = 0;
-  for (; i + 2 * kVL <= n; i += 2 * kVL) {
-    m = larger(load(s + i) * by, m);
-    m2 = larger(load(s + i + kVL) * by, m2);
+/**
+ * Softmax weights of a tile, up to normalisation: exp(s·scale − max) in place over the first n(r) of `width` scores of
+ * row r, zero behind. `tops` and `totals` get each row's maximum and sum; both hold whole vectors.
+ */
+template <class Seen>
+INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t width, float scale, float* tops, float* totals) {
+  const vf by = splat(scale), least_value = splat(-__builtin_inff());
+  for (int first_row = 0; first_row < rows; first_row += kVL) {
+    const int count = (int)least(kVL, rows - first_row);
+    vf each[kVL];
+    for (int r = 0; r < count; r++) {
+      const float* const s = scores + (first_row + r) * stride;
+      const int64_t n = seen(first_row + r);
+      vf m = least_value, m2 = m;
+      int64_t i = 0;
+      for (; i + 2 * kVL <= n; i += 2 * kVL) {
+        m = larger(load(s + i) * by, m);
+        m2 = larger(load(s + i + kVL) * by, m2);
+      }
+      for (; i < n; i += kVL) m = larger(keep(load(s + i) * by, 0, (int)least(kVL, n - i), least_value), m);
+      each[r] = larger(m, m2);
+    }
+    for (int r = count; r < kVL; r++) each[r] = vf{};
+    store(tops + first_row, reduce_rows(each, [](vf a, vf b) { return larger(a, b); }));
+    for (int r = 0; r < count; r++) {
+      float* const s = scores + (first_row + r) * stride;
+      const int64_t n = seen(first_row + r);
+      const vf down = splat(-tops[first_row + r]);
+      vf a = {}, b = {};
+      int64_t i = 0;
+      for (; i + 2 * kVL <= n; i += 2 * kVL) {
+        const vf p = exponential(fma(load(s + i), by, down)), q = exponential(fma(load(s + i + kVL), by, down));
+        store(s + i, p);
+        store(s + i + kVL, q);
+        a += p;
+        b += q;
+      }
+      for (; i < n; i += kVL) {
+        const vf p = keep(exponential(fma(load(s + i), by, down)), 0, (int)least(kVL, n - i), vf{});
+        store(s + i, p);
+        a += p;
+      }
+      for (; i < width; i += kVL) store(s + i, vf{});
+      each[r] = a + b;
+    }
+    for (int r = count; r < kVL; r++) each[r] = splat(1.0f / kVL);
+    store(totals + first_row, reduce_rows(each, [](vf a, vf b) { return a + b; }));
   }
-  for (; i < n; i += kVL)
-    m = larger(keep(load(s + i) * by, 0, (int)least(kVL, n - i), splat(-__builtin_inff())), m);
-  top = largest(larger(m, m2));
-  const vf down = splat(-top);
-  vf a = {}, b = {};
-  for (i = 0; i + 2 * kVL <= n; i += 2 * kVL) {
-    const vf p = exponential(fma(load(s + i), by, down)), q = exponential(fma(load(s + i + kVL), by, down));
-    store(s + i, p);
-    store(s + i + kVL, q);
-    a += p;
-    b += q;
-  }
-  for (; i < n; i += kVL) {
-    const vf p = keep(exponential(fma(load(s + i), by, down)), 0, (int)least(kVL, n - i), vf{});
-    store(s + i, p);
-    a += p;
-  }
-  for (; i < width; i += kVL) store(s + i, vf{});
-  return sum(a + b);
 }
+constexpr int kTileLanes = (kMR + kVL - 1) / kVL * kVL;
 
 static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs, int32_t,
                                  physlm_stream*) {
@@ -97,13 +118,14 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
         const int64_t seen = heads.causal ? r1 : T;
         tile_row((int)(r1 - r0), 0, round_up(seen, kVL) < T ? round_up(seen, kVL) : T, T, K, q + r0 * P, P, false, key_panels,
                  scores, width, nullptr, kFromZero);
-        float inverse[kMR];
-        for (int64_t r = r0; r < r1; r++) {
-          float top;
-          const float total = soften(scores + (r - r0) * width, heads.causal ? r + 1 : T, seen, heads.scale, top);
-          inverse[r - r0] = 1.0f / total;
-          if (lse) lse[(b * H + h) * T + r] = top + __builtin_logf(total);
-        }
+        float tops[kTileLanes], totals[kTileLanes], inverse[kTileLanes];
+        soften(
+            scores, width, (int)(r1 - r0), [&](int r) { return heads.causal ? r0 + r + 1 : T; }, seen, heads.scale, tops, totals);
+        each_vector(0, r1 - r0, [&](int64_t i, auto some) {
+          const vf total = load(totals + i);
+          store(inverse + i, splat(1.0f) / total);
+          if (lse) store(lse + (b * H + h) * T + r0 + i, load(tops + i) + logarithm(total), some);
+        });
         float* const to = o + (b * T + r0) * H * K + h * K;
         tile_row((int)(r1 - r0), 0, K, K, seen, scores, width, false, value_panels, to, H * K, nullptr, kFromZero);
         for (int64_t r = 0; r < r1 - r0; r++)
@@ -295,8 +317,9 @@ static int32_t attentionStep_forward(const physlm_tensor* in, int32_t, physlm_te
           scores[j] = sum(total);
         }
         for (int64_t j = n; j < width; j++) scores[j] = 0.0f;
-        float top;
-        const float inverse = 1.0f / soften(scores, n, n, heads.scale, top);
+        float tops[kVL], totals[kVL];
+        soften(scores, width, 1, [&](int) { return n; }, n, heads.scale, tops, totals);
+        const float inverse = 1.0f / totals[0];
         each_vector(0, K, [&](int64_t i, auto some) {
           vf total = {};
           for (int64_t j = 0; j < n; j++) total = fma(splat(scores[j]), load(values + j * G * K + i, some), total);

@@ -159,45 +159,99 @@ static void pack_transposed(const float* src, int64_t ld, int64_t width, int64_t
   typedef float v4 __attribute__((vector_size(16)));
   typedef float v4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
   typedef int32_t i4 __attribute__((vector_size(16)));
-  int64_t j = 0;
-  for (; j + 4 <= width; j += 4) {
-    const float* s = src + j * ld;
-    int64_t k = 0;
-    for (; k + 4 <= K; k += 4) {
-      const v4 a = *(const v4_unaligned*)(s + k), b = *(const v4_unaligned*)(s + ld + k);
-      const v4 c = *(const v4_unaligned*)(s + 2 * ld + k), d = *(const v4_unaligned*)(s + 3 * ld + k);
+  int64_t k = 0;
+#if defined(__AVX512F__)
+  // 16×16 in registers: pairs of rows, pairs of pairs, then 128-bit quarters.
+  for (; k + 16 <= K; k += 16)
+    for (int64_t j = 0; j < padded; j += 16) {
+      __m512 r[16], t[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) {
+        __builtin_prefetch(src + (j + i + 16) * ld + k);
+        r[i] = j + i < width ? (__m512)load(src + (j + i) * ld + k) : _mm512_setzero_ps();
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < 16; i += 4) {
+        r[i] = (__m512)_mm512_unpacklo_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+        r[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) {
+        const __m512 a = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        const __m512 c = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), d = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        float* const to = dst + (k + i) * stride + j;
+        store(to, _mm512_shuffle_f32x4(a, c, 0x88));
+        store(to + 4 * stride, _mm512_shuffle_f32x4(b, d, 0x88));
+        store(to + 8 * stride, _mm512_shuffle_f32x4(a, c, 0xdd));
+        store(to + 12 * stride, _mm512_shuffle_f32x4(b, d, 0xdd));
+      }
+    }
+#endif
+  for (; k + 4 <= K; k += 4) {
+    int64_t j = 0;
+    for (; j + 4 <= width; j += 4) {
+      const float* const s = src + j * ld + k;
+      const v4 a = *(const v4_unaligned*)s, b = *(const v4_unaligned*)(s + ld);
+      const v4 c = *(const v4_unaligned*)(s + 2 * ld), d = *(const v4_unaligned*)(s + 3 * ld);
       const v4 ab0 = __builtin_shuffle(a, b, (i4){0, 4, 1, 5}), ab1 = __builtin_shuffle(a, b, (i4){2, 6, 3, 7});
       const v4 cd0 = __builtin_shuffle(c, d, (i4){0, 4, 1, 5}), cd1 = __builtin_shuffle(c, d, (i4){2, 6, 3, 7});
-      float* t = dst + k * stride + j;
+      float* const t = dst + k * stride + j;
       *(v4_unaligned*)t = __builtin_shuffle(ab0, cd0, (i4){0, 1, 4, 5});
       *(v4_unaligned*)(t + stride) = __builtin_shuffle(ab0, cd0, (i4){2, 3, 6, 7});
       *(v4_unaligned*)(t + 2 * stride) = __builtin_shuffle(ab1, cd1, (i4){0, 1, 4, 5});
       *(v4_unaligned*)(t + 3 * stride) = __builtin_shuffle(ab1, cd1, (i4){2, 3, 6, 7});
     }
-    for (; k < K; k++)
-      for (int r = 0; r < 4; r++) dst[k * stride + j + r] = s[r * ld + k];
+    for (int u = 0; u < 4; u++) {
+      for (int64_t r = j; r < width; r++) dst[(k + u) * stride + r] = src[r * ld + k + u];
+      for (int64_t r = width; r < padded; r++) dst[(k + u) * stride + r] = 0.0f;
+    }
   }
-  for (; j < width; j++)
-    for (int64_t k = 0; k < K; k++) dst[k * stride + j] = src[j * ld + k];
-  if (padded > width)
-    for (int64_t k = 0; k < K; k++)
-      for (int64_t z = width; z < padded; z++) dst[k * stride + z] = 0.0f;
+  for (; k < K; k++) {
+    for (int64_t r = 0; r < width; r++) dst[k * stride + r] = src[r * ld + k];
+    for (int64_t r = width; r < padded; r++) dst[k * stride + r] = 0.0f;
+  }
 }
 
 /** dst[k*stride + j] = src[k*ld + j] for j < width; zero for width <= j < padded (a multiple of kVL). */
 static void pack_straight(const float* src, int64_t ld, int64_t width, int64_t padded, int64_t K, float* dst,
                           int64_t stride) {
   for (int64_t k = 0; k < K; k++)
-    for (int64_t j = 0; j < padded; j += kVL)
+    for (int64_t j = 0; j < padded; j += kVL) {
+      __builtin_prefetch(src + (k + 8) * ld + j);
       store(dst + k * stride + j,
             j + kVL <= width ? load(src + k * ld + j) : load(src + k * ld + j, (int)most(0, width - j)));
+    }
+}
+
+/** `count` whole panels side by side: rows of the source are read once. */
+static void pack_straight_panels(const float* src, int64_t ld, int count, int64_t K, float* dst) {
+  for (int64_t k = 0; k < K; k++, src += ld, dst += kNR)
+    for (int p = 0; p < count; p++) {
+      const float* const from = src + p * kNR;
+      __builtin_prefetch(from + 8 * ld);
+      __builtin_prefetch(from + 8 * ld + kVL);
+      store(dst + p * K * kNR, load(from));
+      store(dst + p * K * kNR + kVL, load(from + kVL));
+    }
 }
 
 INLINE int64_t panel_width(int64_t width) { return width > kVL ? kNR : kVL; }
 
 /** Packs columns [n0, n1) and rows [k0, k0+kc) of B; n0 a multiple of kNR; panel of column n at dst + n*kc. */
 static void pack_panels(const Operand& B, int64_t k0, int64_t kc, int64_t n0, int64_t n1, float* dst) {
-  for (int64_t n = n0; n < n1; n += kNR) {
+  constexpr int64_t kTogether = 4;
+  int64_t n = n0;
+  if (!B.transposed)
+    for (; n + kTogether * kNR <= n1; n += kTogether * kNR)
+      pack_straight_panels(B.p + k0 * B.ld + n, B.ld, kTogether, kc, dst + n * kc);
+  for (; n < n1; n += kNR) {
     const int64_t width = least(kNR, n1 - n), padded = panel_width(width);
     if (B.transposed)
       pack_transposed(B.p + n * B.ld + k0, B.ld, width, padded, kc, dst + n * kc, padded);
@@ -223,46 +277,64 @@ static void gelu_rows(const float* x, int64_t ldx, float* y, int64_t ldy, int64_
 
 INLINE int64_t tile_count(int64_t M) { return ceil_div(M, kMR); }
 
-/** Whether a tile of A is copied first: its rows (or columns) would fall into few cache sets, or it is used often. */
+/** Whether A is copied first: its rows (or columns) would fall into few cache sets, and they are used often. */
 INLINE bool copies_a(const Operand& A, int64_t K, int64_t N) {
-  if (N < 4 * kNR || K < 64) return false;
-  return A.transposed ? A.ld > 64 : A.ld % 256 == 0 && A.ld >= 512;
+  if (K < 64) return false;
+  return A.transposed ? A.ld > 64 && N >= 4 * kNR : A.ld % 256 == 0 && A.ld >= 512 && N >= 4 * kNR;
 }
 constexpr int64_t kCopyPad = 16;
-INLINE int64_t copy_floats(int64_t K) { return kMR * (K + kCopyPad); }
+constexpr int64_t kCopyColumns = (kMR + kVL - 1) / kVL * kVL;  // stride along k of a copied tile of a transposed A
+constexpr int64_t kCopyTiles = 8;                              // tiles copied together, to read whole cache lines
+constexpr int64_t kCopyAhead = 12;                             // rows prefetched: their stride defeats the hardware
+INLINE int64_t copy_floats(int64_t K) { return kCopyTiles * kCopyColumns * (K + kCopyPad); }
 
 /**
  * Tiles [t0, t1) of C's rows against columns [n0, n1) of the panels, depth K from k0 of A. C, bias and y are at column 0
- * of the panels. `local`: copy_floats(K) floats, or NULL for no copies.
+ * of the panels. `local`: copy_floats(K) floats.
  */
 static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1, int64_t N, int64_t K, const Operand& A,
                       int64_t k0, const Panels& b, float* C, int64_t ldc, const float* bias, Start start, float* y,
                       int64_t ldy, float* local) {
   const int64_t tiles = tile_count(M);
-  const bool copy = local && copies_a(A, K, n1 - n0);
-  for (int64_t t = t0; t < t1; t++) {
-    const int64_t r0 = M * t / tiles, r1 = M * (t + 1) / tiles;
-    const int rows = (int)(r1 - r0);
-    const float* a = A.transposed ? A.p + k0 * A.ld + r0 : A.p + r0 * A.ld + k0;
-    int64_t as = A.ld;
-    if (copy) {
-      if (A.transposed) {
-        for (int64_t k = 0; k < K; k++) {
-          each_vector(0, rows, [&](int64_t i, auto some) { store(local + k * kMR + i, load(a + k * as + i, some), some); });
+  const bool copy = copies_a(A, K, n1 - n0);
+  const int64_t tile_stride = (K + 1) * kCopyColumns;  // not a multiple of the cache's sets
+  auto first_row = [&](int64_t t) { return M * t / tiles; };
+  for (int64_t group = t0; group < t1; group += kCopyTiles) {
+    const int64_t group_end = least(t1, group + kCopyTiles);
+    if (copy && A.transposed)
+      for (int64_t k = 0; k < K; k++) {
+        const float* const a = A.p + (k0 + k) * A.ld;
+        float* to = local + k * kCopyColumns;
+        for (int64_t t = group; t < group_end; t++, to += tile_stride) {
+          const float* const from = a + first_row(t);
+          if (k + kCopyAhead < K) __builtin_prefetch(from + kCopyAhead * A.ld);
+          // A whole vector also takes the next tile's columns, which is harmless; the last tile may have none behind it.
+          if (t < tiles - 1)
+            for (int64_t i = 0; i < kCopyColumns; i += kVL) store(to + i, load(from + i));
+          else
+            each_vector(0, M - first_row(t), [&](int64_t i, auto some) { store(to + i, load(from + i, some)); });
         }
-        as = kMR;
-      } else {
+      }
+    for (int64_t t = group; t < group_end; t++) {
+      const int64_t r0 = first_row(t);
+      const int rows = (int)(first_row(t + 1) - r0);
+      const float* a = A.transposed ? A.p + k0 * A.ld + r0 : A.p + r0 * A.ld + k0;
+      int64_t as = A.ld;
+      if (copy && A.transposed) {
+        a = local + (t - group) * tile_stride;
+        as = kCopyColumns;
+      } else if (copy) {
         for (int i = 0; i < rows; i++)
           each_vector(0, K, [&](int64_t k, auto some) {
             store(local + i * (K + kCopyPad) + k, load(a + i * as + k, some), some);
           });
+        a = local;
         as = K + kCopyPad;
       }
-      a = local;
+      float* c = C + r0 * ldc + n0;
+      tile_row(rows, n0, n1, N, K, a, as, A.transposed, b, c, ldc, bias ? bias + n0 : nullptr, start);
+      if (y) gelu_rows(c, ldc, y + r0 * ldy + n0, ldy, rows, n1 - n0);
     }
-    float* c = C + r0 * ldc + n0;
-    tile_row(rows, n0, n1, N, K, a, as, A.transposed, b, c, ldc, bias ? bias + n0 : nullptr, start);
-    if (y) gelu_rows(c, ldc, y + r0 * ldy + n0, ldy, rows, n1 - n0);
   }
 }
 
@@ -379,7 +451,8 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
 
   const int64_t blocks_k = K <= kBlockK + kBlockK / 4 ? 1 : ceil_div(K, kBlockK);
   const int64_t depth = ceil_div(K, blocks_k);
-  const int64_t block_n = least(round_up(N, kNR), most(kNR, kBlockFloats / most(1, depth) / kNR * kNR));
+  const int64_t widest = most(kNR, kBlockFloats / most(1, depth) / kNR * kNR);
+  const int64_t block_n = round_up(ceil_div(N, ceil_div(N, widest)), kNR);
   const bool packs = B.transposed || N % kVL != 0 || tiles > 4;
   float* const packed = packs ? physlm_scratch(PHYSLM_SLOT_PACK, packed_floats(block_n, depth)) : nullptr;
   if ((packs && !packed) || physlm_reserve_local(copy_floats(depth)))

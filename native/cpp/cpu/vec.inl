@@ -169,6 +169,53 @@ INLINE vf gelu_slope(vf x) {
   return fma(x * s * (splat(1.0f) - s), du2, s);
 }
 
+/** Natural logarithm of normal positive numbers to about 1 ulp; Cephes' polynomial. Others as the C library has them. */
+INLINE vf logarithm(vf x) {
+  const vi bits = (vi)x;
+  vf e = __builtin_convertvector((bits >> 23) - 126, vf);
+  vf m = (vf)((bits & 0x007fffff) | 0x3f000000);  // in [0.5, 1)
+  const vi small = m < splat(0.70710678118654752f);
+  e = small ? e - splat(1.0f) : e;
+  m = small ? m + m - splat(1.0f) : m - splat(1.0f);
+  const vf z = m * m;
+  vf p = splat(7.0376836292e-2f);
+  p = fma(p, m, splat(-1.1514610310e-1f));
+  p = fma(p, m, splat(1.1676998740e-1f));
+  p = fma(p, m, splat(-1.2420140846e-1f));
+  p = fma(p, m, splat(1.4249322787e-1f));
+  p = fma(p, m, splat(-1.6668057665e-1f));
+  p = fma(p, m, splat(2.0000714765e-1f));
+  p = fma(p, m, splat(-2.4999993993e-1f));
+  p = fma(p, m, splat(3.3333331174e-1f));
+  p = p * m * z;
+  p = fma(e, splat(-2.12194440e-4f), p);
+  p = fma(z, splat(-0.5f), p);
+  const vf normal = fma(e, splat(0.693359375f), m + p);
+  // A sum of exponentials is at least 1, or infinite, or NaN.
+  return x < splat(__builtin_inff()) ? normal : x;
+}
+
+/** Lane r of the result is the sum (or the largest) of the lanes of rows[r], in one fixed tree; kVL rows. */
+template <class Combine>
+INLINE vf reduce_rows(vf* rows, Combine combine) {
+#pragma GCC unroll 4
+  for (int half = kVL / 2; half >= 1; half /= 2) {
+    // Row r keeps the lanes whose bit `half` is 0, row r + half those where it is 1; each pair becomes one row.
+    vi low, high;
+#pragma GCC unroll 16
+    for (int i = 0; i < kVL; i++) {
+      low[i] = i & half ? kVL + (i ^ half) : i;
+      high[i] = i & half ? kVL + i : i ^ half;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < half; r++) {
+      const vf a = rows[r], b = rows[r + half];
+      rows[r] = combine(__builtin_shuffle(a, b, low), __builtin_shuffle(a, b, high));
+    }
+  }
+  return rows[0];
+}
+
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
