@@ -34,12 +34,12 @@ static int32_t expect_columns(const char* name, int64_t got, const Heads& heads)
 }
 
 /**
- * Softmax weights of a tile, up to normalisation: exp(s·scale − max) in place over the first n(r) of `width` scores of
- * row r, zero behind. `tops` and `totals` get each row's maximum and sum; both hold whole vectors.
+ * Softmax weights of a tile, up to normalisation: exp(s·scale − max) in place over the first seen(r) of `width` scores of
+ * row r, zero behind. `tops` gets each row's maximum in units of log 2, `totals` its sum; both hold whole vectors.
  */
 template <class Seen>
 INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t width, float scale, float* tops, float* totals) {
-  const vf by = splat(scale), least_value = splat(-__builtin_inff());
+  const vf by = splat(scale * kLog2E), least_value = splat(-__builtin_inff());
   for (int first_row = 0; first_row < rows; first_row += kVL) {
     const int count = (int)least(kVL, rows - first_row);
     vf each[kVL];
@@ -64,14 +64,14 @@ INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t w
       vf a = {}, b = {};
       int64_t i = 0;
       for (; i + 2 * kVL <= n; i += 2 * kVL) {
-        const vf p = exponential(fma(load(s + i), by, down)), q = exponential(fma(load(s + i + kVL), by, down));
+        const vf p = power_of_two(fma(load(s + i), by, down)), q = power_of_two(fma(load(s + i + kVL), by, down));
         store(s + i, p);
         store(s + i + kVL, q);
         a += p;
         b += q;
       }
       for (; i < n; i += kVL) {
-        const vf p = keep(exponential(fma(load(s + i), by, down)), 0, (int)least(kVL, n - i), vf{});
+        const vf p = keep(power_of_two(fma(load(s + i), by, down)), 0, (int)least(kVL, n - i), vf{});
         store(s + i, p);
         a += p;
       }
@@ -124,7 +124,7 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
         each_vector(0, r1 - r0, [&](int64_t i, auto some) {
           const vf total = load(totals + i);
           store(inverse + i, splat(1.0f) / total);
-          if (lse) store(lse + (b * H + h) * T + r0 + i, load(tops + i) + logarithm(total), some);
+          if (lse) store(lse + (b * H + h) * T + r0 + i, fma(load(tops + i), splat(kLn2), logarithm(total)), some);
         });
         float* const to = o + (b * T + r0) * H * K + h * K;
         tile_row((int)(r1 - r0), 0, K, K, seen, scores, width, false, value_panels, to, H * K, nullptr, kFromZero);
@@ -200,7 +200,7 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
             total = fma(load(d + t * H * K + i, some), load(a + t * H * K + i, some), total);
           });
           delta[t] = sum(total);
-          minus_lse[t] = -lse[(b * H + h) * T + t];
+          minus_lse[t] = -kLog2E * lse[(b * H + h) * T + t];
         }
         for (int64_t t = T; t < wide; t++) delta[t] = minus_lse[t] = 0.0f;
         const int64_t blocks = ceil_div(T, kKeyBlock);
@@ -226,7 +226,7 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
                 store(p + i, e);
                 store(s + i, e * splat(heads.scale) * (load(s + i) - load(delta + i)));
               };
-              auto weight = [&](int64_t i) { return exponential(fma(load(p + i), splat(heads.scale), load(minus_lse + i))); };
+              auto weight = [&](int64_t i) { return power_of_two(fma(load(p + i), splat(heads.scale * kLog2E), load(minus_lse + i))); };
               int64_t i = from;
               const int64_t diagonal = heads.causal ? round_up(j + 1, kVL) : 0;
               for (; i < least(diagonal, wide); i += kVL) {

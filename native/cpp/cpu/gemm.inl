@@ -308,8 +308,8 @@ static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1,
         for (int64_t t = group; t < group_end; t++, to += tile_stride) {
           const float* const from = a + first_row(t);
           if (k + kCopyAhead < K) __builtin_prefetch(from + kCopyAhead * A.ld);
-          // A whole vector also takes the next tile's columns, which is harmless; the last tile may have none behind it.
-          if (t < tiles - 1)
+          // A whole vector also takes the next columns, which is harmless as long as there are some.
+          if (first_row(t) + kCopyColumns <= M)
             for (int64_t i = 0; i < kCopyColumns; i += kVL) store(to + i, load(from + i));
           else
             each_vector(0, M - first_row(t), [&](int64_t i, auto some) { store(to + i, load(from + i, some)); });

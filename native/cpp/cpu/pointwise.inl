@@ -49,7 +49,7 @@ static int32_t siluGate_forward(const physlm_tensor* in, int32_t, physlm_tensor*
       const float* const a = x + r * 2 * F;
       each_vector(0, F, [&](int64_t i, auto some) {
         const vf gate = load(a + i, some);
-        store(y + r * F + i, gate / (splat(1.0f) + exponential(-gate)) * load(a + F + i, some), some);
+        store(y + r * F + i, gate * logistic2(gate * splat(kLog2E)) * load(a + F + i, some), some);
       });
     }
   });
@@ -71,7 +71,7 @@ static int32_t siluGate_backward(const physlm_tensor* in, int32_t, physlm_tensor
       float* const da = dx + r * 2 * F;
       each_vector(0, F, [&](int64_t i, auto some) {
         const vf gate = load(a + i, some), up = load(a + F + i, some), d = load(dy + r * F + i, some);
-        const vf s = splat(1.0f) / (splat(1.0f) + exponential(-gate));
+        const vf s = logistic2(gate * splat(kLog2E));
         // d(g·σ)/dg = σ·(1 + g·(1−σ))
         store(da + i, d * up * (s * fma(gate, splat(1.0f) - s, splat(1.0f))), some);
         store(da + F + i, d * (gate * s), some);
