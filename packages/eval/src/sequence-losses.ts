@@ -3,6 +3,9 @@ import { crossEntropy, ignoreIndex, type LanguageModel, reshape } from '@physlm/
 
 // Axes: B sequences in a batch, T positions.
 
+/** Native products of fewer rows than this may round differently from larger ones. */
+const LEAST_ROWS = 256;
+
 /**
  * The loss of every token of every sequence given what comes before it, in nats, with dropout-free weights. A sequence is
  * scored after `first` (usually EOS), as in training, so its first token has a loss too. Sequences are padded to the
@@ -22,7 +25,8 @@ export function sequenceLosses(
     throw new PhyslmError('data', complaint('sequenceLosses', expected, `one of ${longest}`));
   }
   if (longest === 0) return sequences.map(() => new Float64Array(0));
-  const nBatch = Math.min(options.batchSize ?? Math.max(1, Math.floor(4096 / longest)), sequences.length);
+  const wanted = Math.min(options.batchSize ?? Math.floor(4096 / longest), sequences.length);
+  const nBatch = Math.max(wanted, Math.ceil(LEAST_ROWS / longest));
   const ids = device.zeros([nBatch, longest], 'i32');
   const targets = device.zeros([nBatch * longest], 'i32');
   const program = device.withoutGrad(() =>

@@ -1,5 +1,13 @@
 import { Rng } from '@physlm/base';
-import { buildModel, gpt2, type LanguageModel, openDevice } from '@physlm/model';
+import {
+  buildModel,
+  type DeviceName,
+  deviceNames,
+  deviceStatus,
+  gpt2,
+  type LanguageModel,
+  openDevice,
+} from '@physlm/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { bitComplexity, bootstrapInterval, knowledgeLosses, sequenceLosses } from '../src/index.js';
@@ -54,12 +62,14 @@ describe('bit complexity', () => {
   });
 });
 
-const tinyModel = (): LanguageModel =>
-  buildModel(openDevice('js'), gpt2(1, 2, { dModel: 8, dVocab: 11, nCtx: 9 }), new Rng(1));
+const tinyModel = (name: DeviceName = 'js'): LanguageModel =>
+  buildModel(openDevice(name), gpt2(1, 2, { dModel: 8, dVocab: 11, nCtx: 9 }), new Rng(1));
 
 describe('sequence losses', () => {
   const model = tinyModel;
-  it('do not depend on batch-mates or batch size', () => {
+  const available = deviceNames.filter((name) => deviceStatus(name).available);
+  it.each(available)('do not depend on batch-mates or batch size on %s', (name) => {
+    const model = (): LanguageModel => tinyModel(name);
     const rng = new Rng('sequences');
     const sequences = Array.from({ length: 7 }, (_, i) => Array.from({ length: 2 + (i % 4) }, () => rng.below(11)));
     const together = sequenceLosses(model(), sequences, { first: 0 });
