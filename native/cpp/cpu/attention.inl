@@ -35,11 +35,15 @@ static int32_t expect_columns(const char* name, int64_t got, const Heads& heads)
 
 /**
  * Softmax weights of a tile, up to normalisation: exp(s·scale − max) in place over the first seen(r) of `width` scores of
- * row r, zero behind. `tops` gets each row's maximum in units of log 2, `totals` its sum; both hold whole vectors.
+ * row r, zero behind. Every row sees at least the first `full` scores, whole vectors; the loops are the same for all rows,
+ * so that their ends are predicted. `tops` gets each row's maximum in units of log 2, `totals` its sum; both hold whole
+ * vectors.
  */
 template <class Seen>
-INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t width, float scale, float* tops, float* totals) {
+INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t full, int64_t width, float scale, float* tops,
+                   float* totals) {
   const vf by = splat(scale * kLog2E), least_value = splat(-__builtin_inff());
+  auto visible = [&](int64_t n, int64_t i) { return (int)most(0, least(kVL, n - i)); };
   for (int first_row = 0; first_row < rows; first_row += kVL) {
     const int count = (int)least(kVL, rows - first_row);
     vf each[kVL];
@@ -48,11 +52,15 @@ INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t w
       const int64_t n = seen(first_row + r);
       vf m = least_value, m2 = m;
       int64_t i = 0;
-      for (; i + 2 * kVL <= n; i += 2 * kVL) {
+      for (; i + 2 * kVL <= full; i += 2 * kVL) {
         m = larger(load(s + i) * by, m);
         m2 = larger(load(s + i + kVL) * by, m2);
       }
-      for (; i < n; i += kVL) m = larger(keep(load(s + i) * by, 0, (int)least(kVL, n - i), least_value), m);
+      if (i < full) {
+        m = larger(load(s + i) * by, m);
+        i += kVL;
+      }
+      for (; i < width; i += kVL) m2 = larger(keep(load(s + i) * by, 0, visible(n, i), least_value), m2);
       each[r] = larger(m, m2);
     }
     for (int r = count; r < kVL; r++) each[r] = vf{};
@@ -63,19 +71,24 @@ INLINE void soften(float* scores, int64_t stride, int rows, Seen seen, int64_t w
       const vf down = splat(-tops[first_row + r]);
       vf a = {}, b = {};
       int64_t i = 0;
-      for (; i + 2 * kVL <= n; i += 2 * kVL) {
+      for (; i + 2 * kVL <= full; i += 2 * kVL) {
         const vf p = power_of_two(fma(load(s + i), by, down)), q = power_of_two(fma(load(s + i + kVL), by, down));
         store(s + i, p);
         store(s + i + kVL, q);
         a += p;
         b += q;
       }
-      for (; i < n; i += kVL) {
-        const vf p = keep(power_of_two(fma(load(s + i), by, down)), 0, (int)least(kVL, n - i), vf{});
+      if (i < full) {
+        const vf p = power_of_two(fma(load(s + i), by, down));
         store(s + i, p);
         a += p;
+        i += kVL;
       }
-      for (; i < width; i += kVL) store(s + i, vf{});
+      for (; i < width; i += kVL) {
+        const vf p = keep(power_of_two(fma(load(s + i), by, down)), 0, visible(n, i), vf{});
+        store(s + i, p);
+        b += p;
+      }
       each[r] = a + b;
     }
     for (int r = count; r < kVL; r++) each[r] = splat(1.0f / kVL);
@@ -119,8 +132,10 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
         tile_row((int)(r1 - r0), 0, round_up(seen, kVL) < T ? round_up(seen, kVL) : T, T, K, q + r0 * P, P, false, key_panels,
                  scores, width, nullptr, kFromZero);
         float tops[kTileLanes], totals[kTileLanes], inverse[kTileLanes];
+        const int64_t full = (heads.causal ? r0 + 1 : T) / kVL * kVL;
         soften(
-            scores, width, (int)(r1 - r0), [&](int r) { return heads.causal ? r0 + r + 1 : T; }, seen, heads.scale, tops, totals);
+            scores, width, (int)(r1 - r0), [&](int r) { return heads.causal ? r0 + r + 1 : T; }, full, seen, heads.scale, tops,
+            totals);
         each_vector(0, r1 - r0, [&](int64_t i, auto some) {
           const vf total = load(totals + i);
           store(inverse + i, splat(1.0f) / total);
@@ -228,12 +243,12 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
               };
               auto weight = [&](int64_t i) { return power_of_two(fma(load(p + i), splat(heads.scale * kLog2E), load(minus_lse + i))); };
               int64_t i = from;
-              const int64_t diagonal = heads.causal ? round_up(j + 1, kVL) : 0;
-              for (; i < least(diagonal, wide); i += kVL) {
-                const int lo = (int)most(0, least(kVL, j - i)), hi = (int)least(kVL, T - i);
-                const vf e = lo < hi ? keep(weight(i), lo, hi, vf{}) : vf{};
+              const int64_t diagonal = heads.causal ? least(round_up(j1, kVL), wide) : 0;
+              for (; i < diagonal; i += kVL) {
+                const int hi = (int)least(kVL, T - i), lo = (int)most(0, least(hi, j - i));
+                const vf e = keep(weight(i), lo, hi, vf{});
                 store(p + i, e);
-                store(s + i, keep(e * splat(heads.scale) * (load(s + i) - load(delta + i)), lo, most(lo, hi), vf{}));
+                store(s + i, keep(e * splat(heads.scale) * (load(s + i) - load(delta + i)), lo, hi, vf{}));
               }
               for (; i + kVL <= T; i += kVL) gradient(i, weight(i));
               for (; i < wide; i += kVL) {
@@ -318,7 +333,7 @@ static int32_t attentionStep_forward(const physlm_tensor* in, int32_t, physlm_te
         }
         for (int64_t j = n; j < width; j++) scores[j] = 0.0f;
         float tops[kVL], totals[kVL];
-        soften(scores, width, 1, [&](int) { return n; }, n, heads.scale, tops, totals);
+        soften(scores, width, 1, [&](int) { return n; }, n / kVL * kVL, n, heads.scale, tops, totals);
         const float inverse = 1.0f / totals[0];
         each_vector(0, K, [&](int64_t i, auto some) {
           vf total = {};

@@ -10,7 +10,7 @@
 constexpr int kMR = kVL == 16 ? 14 : 6;
 constexpr int kNR = 2 * kVL;
 constexpr int64_t kBlockK = 512;                 // depth of a packed block of B
-constexpr int64_t kBlockFloats = 112 * 1024;     // size of a packed block of B: about half of L2
+constexpr int64_t kBlockFloats = 136 * 1024;     // size of a packed block of B: about half of L2
 constexpr int64_t kSplitElements = 32 * 1024;    // products this small with a long K are cut along K
 constexpr int64_t kSplitK = 1024;
 
@@ -167,7 +167,7 @@ static void pack_transposed(const float* src, int64_t ld, int64_t width, int64_t
       __m512 r[16], t[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++) {
-        __builtin_prefetch(src + (j + i + 16) * ld + k);
+        __builtin_prefetch(src + (j + i + 32) * ld + k);
         r[i] = j + i < width ? (__m512)load(src + (j + i) * ld + k) : _mm512_setzero_ps();
       }
 #pragma GCC unroll 8
@@ -277,10 +277,10 @@ static void gelu_rows(const float* x, int64_t ldx, float* y, int64_t ldy, int64_
 
 INLINE int64_t tile_count(int64_t M) { return ceil_div(M, kMR); }
 
-/** Whether A is copied first: its rows (or columns) would fall into few cache sets, and they are used often. */
+/** Whether A is copied first: its columns lie far apart or its rows fall into one cache set, and they are used often. */
 INLINE bool copies_a(const Operand& A, int64_t K, int64_t N) {
   if (K < 64) return false;
-  return A.transposed ? A.ld > 64 && N >= 4 * kNR : A.ld % 256 == 0 && A.ld >= 512 && N >= 4 * kNR;
+  return A.transposed ? A.ld > 64 && N >= 4 * kNR : A.ld % 1024 == 0 && N >= 4 * kNR;
 }
 constexpr int64_t kCopyPad = 16;
 constexpr int64_t kCopyColumns = (kMR + kVL - 1) / kVL * kVL;  // stride along k of a copied tile of a transposed A
