@@ -104,10 +104,11 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   }
 }
 
-/** Whether an experiment is its scale as it stands: the criterion was calibrated for nothing else. */
+/** Whether an experiment is its scale as it stands, bounds included: the criterion was calibrated for nothing else. */
 export function isStandard(recipe: Recipe, experiment: Experiment): boolean {
   const { scale, seed } = experiment;
-  return digest(settingOf(recipe.experiment({ scale, seed }))) === digest(settingOf(experiment));
+  const decisive = (one: Experiment): string => digest({ setting: settingOf(one), expect: one.expect });
+  return decisive(recipe.experiment({ scale, seed })) === decisive(experiment);
 }
 
 function conclude(recipe: Recipe, finished: FinishedRun, standard: boolean, flags: RunFlags, io: Io): number {

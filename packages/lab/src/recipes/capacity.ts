@@ -100,6 +100,7 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     exposures: 1500,
     nLayer: 2,
     dModel: 32,
+    lrPeak: 3e-3,
     expect: [
       {
         measure: 'perParameter',
