@@ -1,11 +1,9 @@
 // Node-API glue: command lists in, kernels run, errors out. Raw Node-API calls, because an eager op costs a few
 // microseconds and a wrapper would cost as much again.
-#include <errno.h>
 #include <node_api.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,8 +19,6 @@
 
 namespace {
 
-constexpr int kMaxTensors = 16;
-constexpr int kMaxAttrs = 16;
 constexpr double kMaxExact = 9007199254740992.0;
 
 struct Command {
@@ -316,8 +312,8 @@ void advise(const Buffer& buffer) {
 
 napi_value compile(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  const double* words;
-  size_t count;
+  const double* words = nullptr;
+  size_t count = 0;
   if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
   Plan* plan = new Plan;
   std::vector<napi_value> values;
@@ -404,8 +400,8 @@ napi_value profile(napi_env env, napi_callback_info info) {
 
 napi_value launch(napi_env env, napi_callback_info info) {
   napi_value args[2];
-  const double* words;
-  size_t count;
+  const double* words = nullptr;
+  size_t count = 0;
   if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
   static thread_local Plan plan;  // its vectors keep their memory from call to call
   plan.commands.clear();

@@ -1,6 +1,5 @@
 #include "dispatch.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

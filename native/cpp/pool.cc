@@ -7,20 +7,22 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <new>
 
 #include "runtime.h"
 
 // The oldest version of a symbol that does the work, so that a build on a new system runs on an old one.
-#if defined(__GLIBC__) && defined(__x86_64__)
-__asm__(".symver pthread_create,pthread_create@GLIBC_2.2.5");
-__asm__(".symver pthread_detach,pthread_detach@GLIBC_2.2.5");
-__asm__(".symver pthread_sigmask,pthread_sigmask@GLIBC_2.2.5");
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define PHYSLM_OLDEST "GLIBC_2.2.5"
+#else
+#define PHYSLM_OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver pthread_create,pthread_create@" PHYSLM_OLDEST);
+__asm__(".symver pthread_detach,pthread_detach@" PHYSLM_OLDEST);
+__asm__(".symver pthread_sigmask,pthread_sigmask@" PHYSLM_OLDEST);
 #endif
 
 namespace {
@@ -28,7 +30,7 @@ namespace {
 // About 100 µs of waiting: longer than the gap between two kernels, shorter than anything a person would notice.
 constexpr int kSpins = 4000;
 // Past this many spins the thread we wait for is probably not running: give it our core.
-constexpr int kSpinsBeforeYield = 20000;
+constexpr int kSpinsBeforeYield = 4000;
 
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -224,7 +224,7 @@ static void pack_straight(const float* src, int64_t ld, int64_t width, int64_t p
                           int64_t stride) {
   for (int64_t k = 0; k < K; k++)
     for (int64_t j = 0; j < padded; j += kVL) {
-      __builtin_prefetch(src + (k + 8) * ld + j);
+      __builtin_prefetch(src + (k + 24) * ld + j);
       store(dst + k * stride + j,
             j + kVL <= width ? load(src + k * ld + j) : load(src + k * ld + j, (int)most(0, width - j)));
     }
@@ -235,8 +235,8 @@ static void pack_straight_panels(const float* src, int64_t ld, int count, int64_
   for (int64_t k = 0; k < K; k++, src += ld, dst += kNR)
     for (int p = 0; p < count; p++) {
       const float* const from = src + p * kNR;
-      __builtin_prefetch(from + 8 * ld);
-      __builtin_prefetch(from + 8 * ld + kVL);
+      __builtin_prefetch(from + 12 * ld);
+      __builtin_prefetch(from + 12 * ld + kVL);
       store(dst + p * K * kNR, load(from));
       store(dst + p * K * kNR + kVL, load(from + kVL));
     }
