@@ -276,7 +276,7 @@ describe.skipIf(absent)('the binding', () => {
       const k = native.manifest().findIndex((k) => k.name === 'fill_forward_cpu');
       const b = new ArrayBuffer(4e6);
       native.launch(Float64Array.from([k, 0, 1, 1, 0, 0, 0, 1, 1e6, 7]), [b]);
-      console.log(new Float32Array(b)[999999]);
+      console.log(String(new Float32Array(b)[999999]));
     `;
     const run = (source: string) => spawnSync(process.execPath, ['-e', source], { encoding: 'utf8', timeout: 20_000 });
     expect(run(use)).toMatchObject({ status: 0, stdout: '7\n' });
