@@ -207,32 +207,30 @@ describe.skipIf(absent)('the binding', () => {
   });
 
   it('gives one row of a product the same bits whatever rows surround it', () => {
-    const [I, O] = [48, 40];
-    const x = noise(200 * I, 1);
-    const w = noise(O * I, 2);
-    const whole = runKernel(
-      'linear_forward',
-      [
-        { shape: [200, I], data: x },
-        { shape: [O, I], data: w },
-      ],
-      [{ shape: [200, O] }],
-    )[0]!;
-    for (const [from, to] of [
-      [0, 20],
-      [7, 150],
-      [111, 200],
+    for (const [R, I, O] of [
+      [200, 48, 40],
+      [900, 1100, 20],
+      [90, 2000, 300],
     ] as const) {
-      const rows = to - from;
-      const part = runKernel(
-        'linear_forward',
-        [
-          { shape: [rows, I], data: x.slice(from * I, to * I) },
-          { shape: [O, I], data: w },
-        ],
-        [{ shape: [rows, O] }],
-      )[0]!;
-      expect(part).toEqual(whole.slice(from * O, to * O));
+      const x = noise(R * I, 1);
+      const w = noise(O * I, 2);
+      const product = (from: number, to: number): Float64Array =>
+        runKernel(
+          'linear_forward',
+          [
+            { shape: [to - from, I], data: x.slice(from * I, to * I) },
+            { shape: [O, I], data: w },
+          ],
+          [{ shape: [to - from, O] }],
+        )[0] as Float64Array;
+      const whole = product(0, R);
+      for (const [from, to] of [
+        [0, 9],
+        [7, 80],
+        [R - 31, R],
+      ] as const) {
+        expect(product(from, to)).toEqual(whole.slice(from * O, to * O));
+      }
     }
   });
 

@@ -49,7 +49,7 @@ const ids = (shape: number[], data: ArrayLike<number>): Spec => ({ shape, data, 
 const out = (...shape: number[]): Spec => ({ shape });
 const want = (values: Float64Array, atol: number): Want => ({ values, atol });
 
-const ROWS = [1, 3, 17, 65];
+const ROWS = [1, 3, 7, 17, 65];
 const WIDTHS = [1, 5, 16, 33, 48];
 
 describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {

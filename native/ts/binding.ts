@@ -23,7 +23,8 @@ export interface NativePlan {
  * contiguous and row-major. Inputs and outputs may not overlap, except that an op that works in place (`add`, `gelu`,
  * `rotary`, `crossEntropy` backward, `adamW`, the caches of `attentionStep`) may get exactly an input's memory as output.
  *
- * Every kernel is bitwise deterministic: same inputs and instruction set, same bits, for any number of threads. Threads
+ * Every kernel is bitwise deterministic: same inputs and instruction set, same bits, for any number of threads. In products
+ * `x·wᵀ` of more than 8 rows, and in every op on rows, a row's bits do not depend on the rows around it. Threads
  * of Node (worker_threads) take turns. Errors are plain `Error` with `code` `'native'`.
  */
 export interface NativeBinding {

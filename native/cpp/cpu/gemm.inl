@@ -338,44 +338,45 @@ static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1,
   }
 }
 
-/** A few rows of A against B stored by rows of k: dot products, vectors along k. Reads each weight once. */
-template <int R>
-static void dots(int64_t n0, int64_t n1, int64_t K, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                 int64_t ldc, const float* bias) {
-  int64_t n = n0;
-  auto some_columns = [&](auto width) {
-    constexpr int W = sizeof(width);
-    vf acc[W][R];
+/** R rows of A against W rows of a transposed B: dot products, vectors along k. */
+template <int R, int W>
+INLINE void dots(int64_t K, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
+                 const float* bias) {
+  vf acc[W][R];
 #pragma GCC unroll 4
-    for (int j = 0; j < W; j++)
+  for (int j = 0; j < W; j++)
 #pragma GCC unroll 4
-      for (int r = 0; r < R; r++) acc[j][r] = vf{};
-    each_vector(0, K, [&](int64_t k, auto some) {
-      vf x[R];
+    for (int r = 0; r < R; r++) acc[j][r] = vf{};
+  each_vector(0, K, [&](int64_t k, auto some) {
+    vf x[R];
 #pragma GCC unroll 4
-      for (int r = 0; r < R; r++) x[r] = load(a + r * lda + k, some);
+    for (int r = 0; r < R; r++) x[r] = load(a + r * lda + k, some);
 #pragma GCC unroll 4
-      for (int j = 0; j < W; j++) {
-        const vf w = load(b + (n + j) * ldb + k, some);
+    for (int j = 0; j < W; j++) {
+      const vf w = load(b + j * ldb + k, some);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; r++) acc[j][r] = fma(w, x[r], acc[j][r]);
-      }
-    });
+      for (int r = 0; r < R; r++) acc[j][r] = fma(w, x[r], acc[j][r]);
+    }
+  });
 #pragma GCC unroll 4
-    for (int j = 0; j < W; j++)
+  for (int j = 0; j < W; j++)
 #pragma GCC unroll 4
-      for (int r = 0; r < R; r++) {
-        const float d = sum(acc[j][r]);
-        c[r * ldc + n + j] = bias ? bias[n + j] + d : d;
-      }
-    n += W;
-  };
-  struct Four {
-    char size[4];
-  };
-  while (n + 4 <= n1) some_columns(Four{});
-  while (n < n1) some_columns(char{});
+    for (int r = 0; r < R; r++) {
+      const float d = sum(acc[j][r]);
+      c[r * ldc + j] = bias ? bias[j] + d : d;
+    }
 }
+
+/** R rows of A against rows [n0, n1) of a transposed B. */
+template <int R>
+static void dot_rows(int64_t n0, int64_t n1, int64_t K, const float* a, int64_t lda, const Operand& B, float* c, int64_t ldc,
+                     const float* bias) {
+  int64_t n = n0;
+  for (; n + 4 <= n1; n += 4) dots<R, 4>(K, a, lda, B.p + n * B.ld, B.ld, c + n, ldc, bias ? bias + n : nullptr);
+  for (; n < n1; n++) dots<R, 1>(K, a, lda, B.p + n * B.ld, B.ld, c + n, ldc, bias ? bias + n : nullptr);
+}
+
+/** Up to this many rows, packing B costs more than the product. More rows: a row's bits do not depend on the others. */
 constexpr int64_t kDotRows = 8;
 
 /**
@@ -392,26 +393,20 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
     parallel(flops, ceil_div(N, 4), [&](int part, int parts) {
       const Range quads = share(ceil_div(N, 4), part, parts);
       const int64_t n0 = quads.begin * 4, n1 = least(N, quads.end * 4);
-      for (int64_t r = 0; r < M;) {
-        const float* a = A.p + r * A.ld;
-        float* c = C + r * ldc;
-        if (M - r >= 4) {
-          dots<4>(n0, n1, K, a, A.ld, B.p, B.ld, c, ldc, bias);
-          r += 4;
-        } else if (M - r >= 2) {
-          dots<2>(n0, n1, K, a, A.ld, B.p, B.ld, c, ldc, bias);
-          r += 2;
-        } else {
-          dots<1>(n0, n1, K, a, A.ld, B.p, B.ld, c, ldc, bias);
-          r += 1;
-        }
+      constexpr int64_t kColumns = 32;  // rows of B that stay near while all rows of A pass
+      for (int64_t n = n0; n < n1; n += M > 4 ? kColumns : n1 - n0) {
+        const int64_t end = M > 4 ? least(n1, n + kColumns) : n1;
+        int64_t r = 0;
+        for (; r + 4 <= M; r += 4) dot_rows<4>(n, end, K, A.p + r * A.ld, A.ld, B, C + r * ldc, ldc, bias);
+        for (; r + 2 <= M; r += 2) dot_rows<2>(n, end, K, A.p + r * A.ld, A.ld, B, C + r * ldc, ldc, bias);
+        for (; r < M; r++) dot_rows<1>(n, end, K, A.p + r * A.ld, A.ld, B, C + r * ldc, ldc, bias);
       }
       if (y) gelu_rows(C + n0, ldc, y + n0, ldy, M, n1 - n0);
     });
     return PHYSLM_OK;
   }
 
-  if (K >= kSplitK && M * N <= kSplitElements) {
+  if (A.transposed && K >= kSplitK && M * N <= kSplitElements) {
     // Weight gradients of small models: K is the tokens. Chunks by shape, each a product of its own, summed in order.
     const int64_t chunks = least(8, K / 256);
     const int64_t depth = ceil_div(K, chunks);
