@@ -1,17 +1,17 @@
-// What a figure needs beside it to mean something, and where it is kept.
+// What a figure needs beside it to mean something.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '@physlm/native';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+/** The repository's root, with a slash at its end. */
+export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** First line of a command's output, or undefined where it cannot be run. */
-export function answer(file, args) {
+export function answer(file, args, env = process.env) {
   try {
-    return execFileSync(file, args, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
+    return execFileSync(file, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'ignore'] })
       .toString()
       .trim()
       .split('\n')[0];
@@ -20,39 +20,32 @@ export function answer(file, args) {
   }
 }
 
+/** What sets the clock of the cores; virtual machines often do not say. */
+function governor() {
+  const file = '/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor';
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : 'unknown';
+}
+
+/** Processor, instruction set, versions and commit. */
 export function machine() {
   const { binding } = loadNative();
   return {
     cpu: cpus()[0].model.trim(),
     nCore: cpus().length,
     isa: binding?.isa() ?? 'none',
+    isas: binding?.isas() ?? [],
+    governor: governor(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     os: `${process.platform} ${release()}`,
     node: process.version,
     compiler: answer('c++', ['--version']),
     commit: answer('git', ['rev-parse', '--short', 'HEAD']),
-    dirty: answer('git', ['status', '--porcelain']) !== '',
+    dirty: answer('git', ['status', '--porcelain', '--untracked-files=no']) !== '',
     date: new Date().toISOString().slice(0, 10),
   };
 }
 
-/** Keeps a benchmark's results under results/<machine>/<date>-<what>.json and says where. */
-export function keep(what, results) {
-  const here = machine();
-  const name = `${here.cpu} ${here.nCore} cores ${here.isa}`.toLowerCase().replace(/[^a-z0-9]+/g, '-');
-  const folder = join(root, 'benchmarks', 'results', name);
-  mkdirSync(folder, { recursive: true });
-  const file = join(folder, `${here.date}-${what}.json`);
-  writeFileSync(
-    file,
-    `${JSON.stringify({ what, command: `npm run bench -- ${what}`, machine: here, ...results }, null, 2)}\n`,
-  );
-  console.log(`kept in ${file.slice(root.length)}`);
-}
-
-/** Lower quartile, median and upper quartile. */
-export function quartiles(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (fraction) => sorted[Math.min(sorted.length - 1, Math.floor(fraction * sorted.length))];
-  return { low: at(0.25), median: at(0.5), high: at(0.75) };
+/** The folder name that results of this machine are kept under. */
+export function machineName({ cpu, nCore }) {
+  return `${cpu} ${nCore} cores`.toLowerCase().replace(/[^a-z0-9]+/g, '-');
 }

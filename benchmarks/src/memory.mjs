@@ -1,24 +1,48 @@
-// Resident memory of a training run, every 200 steps over 2,000: it must not grow.
-import { Rng } from '@physlm/base';
-import { buildModel, openDevice } from '@physlm/model';
-import { StepProgram } from '@physlm/train';
-import { keep } from './machine.mjs';
-import { optimizer, sizes, windowsOf } from './sizes.mjs';
+// Resident memory: of a training run over 2,000 steps, which must not grow, and of a few steps of each size.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { here, ourEnvironment } from './contender.mjs';
+import { printTable, runOnce } from './harness.mjs';
+import { sizes } from './sizes.mjs';
 
-export async function memory({ quick }) {
-  const size = sizes.tiny;
-  const model = buildModel(openDevice('cpu'), size.config, new Rng('benchmark'));
-  const program = new StepProgram(model, size.T, size.B, 1, optimizer);
-  const windows = windowsOf(size);
-  const nStep = 2000;
-  const rssMiB = [];
-  for (let step = 1; step <= nStep; step++) {
-    program.run(windows, step, optimizer.lrPeak);
-    if (step % 200 === 0) rssMiB.push(Math.round(process.memoryUsage().rss / 2 ** 20));
-  }
-  const arenaMiB = program.arenaBytes / 2 ** 20;
-  console.log(
-    `\nmemory, tiny, ${nStep} steps: arena ${arenaMiB.toFixed(1)} MiB, RSS every 200 steps: ${rssMiB.join(' ')} MiB`,
+export async function memory({ quick, isa, threads, deadline }) {
+  const nStep = quick ? 500 : 2000;
+  const env = ourEnvironment(isa);
+  const { arenaMiB, rssMiB } = await runOnce(
+    'memory',
+    [process.execPath, [here('./memory-child.mjs'), `${nStep}`]],
+    env,
   );
-  if (!quick) keep('memory', { size: 'tiny', nStep, arenaMiB, rssMiB });
+  console.log(`\nmemory, tiny, ${nStep} steps: arena ${arenaMiB.toFixed(1)} MiB, RSS in tenths: ${rssMiB.join(' ')} MiB`);
+  const rows = [];
+  const leftOut = [];
+  for (const size of quick ? ['tiny', 'small'] : Object.keys(sizes)) {
+    if (performance.now() > deadline) {
+      leftOut.push(size);
+      continue;
+    }
+    const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+    try {
+      const args = [here('./train-step-child.mjs'), size, `${threads.at(-1)}`, '4', folder];
+      const result = await runOnce(size, [process.execPath, args], env);
+      const { nParameter } = result;
+      // Weights, gradients and both moments in f32: what AdamW cannot do without.
+      rows.push({ size, nParameter, stateMiB: (16 * nParameter) / 2 ** 20, arenaMiB: result.arenaMiB, rssMiB: result.rssMiB });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+  printTable(
+    'memory of a training process, MiB',
+    [
+      ['size', ({ size }) => size],
+      ['parameters', ({ nParameter }) => `${nParameter}`],
+      ['weights, gradients, moments', ({ stateMiB }) => stateMiB.toFixed(1)],
+      ['arena', (row) => row.arenaMiB.toFixed(1)],
+      ['RSS', (row) => row.rssMiB.toFixed(0)],
+    ],
+    rows,
+  );
+  return { size: 'tiny', nStep, arenaMiB, rssMiB, rows, leftOut };
 }

@@ -1,16 +1,145 @@
-// npm run bench -- [train-step|memory] [--quick]: every benchmark, or the named ones.
-import { memory } from './memory.mjs';
-import { trainStep } from './train-step.mjs';
+// npm run bench -- [name …] [--quick] [--threads 1,2] [--isa avx2] [--out FILE] [--no-peers] [--max-seconds N]
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
-const benchmarks = { 'train-step': trainStep, memory };
+/** Where each benchmark is; loaded when it runs. */
+const benchmarks = {
+  gemm: async () => (await import('./gemm.mjs')).gemm,
+  attention: async () => (await import('./attention.mjs')).attention,
+  norm: async () => (await import('./norm.mjs')).norm,
+  loss: async () => (await import('./loss.mjs')).loss,
+  optimizer: async () => (await import('./optimizer.mjs')).optimizer,
+  'train-step': async () => (await import('./train-step.mjs')).trainStep,
+  generate: async () => (await import('./generate.mjs')).generate,
+  data: async () => (await import('./data.mjs')).data,
+  memory: async () => (await import('./memory.mjs')).memory,
+  'side-by-side': async () => (await import('./side-by-side.mjs')).sideBySide,
+};
 
-const args = process.argv.slice(2);
-const names = args.filter((arg) => !arg.startsWith('-'));
-const unknown = names.find((name) => !(name in benchmarks));
-if (unknown !== undefined) {
-  console.error(`no benchmark is called ${unknown}; there are ${Object.keys(benchmarks).join(', ')}`);
+const usage = `npm run bench -- [NAME …] [options]
+  NAME             ${Object.keys(benchmarks).join(', ')}; all when absent
+  report           writes the page of charts from the kept results, and measures nothing
+  --quick          a few small shapes, one round: under three minutes for everything; keeps no results
+  --threads LIST   numbers of threads, as 1,2
+  --isa NAME       avx512, avx2 or generic: for us, our peers and the measured peak
+  --out FILE       also writes the results to FILE, and only there
+  --no-peers       measures our kernels alone
+  --max-seconds N  leaves out the shapes that a benchmark has not reached after N seconds`;
+
+function fail(text) {
+  console.error(`${text}\n\n${usage}`);
   process.exit(2);
 }
-for (const name of names.length > 0 ? names : Object.keys(benchmarks)) {
-  await benchmarks[name]({ quick: args.includes('--quick') });
+
+function parsed() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        quick: { type: 'boolean', default: false },
+        threads: { type: 'string' },
+        isa: { type: 'string' },
+        out: { type: 'string' },
+        'no-peers': { type: 'boolean', default: false },
+        'max-seconds': { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    return fail(error.message);
+  }
+}
+
+const { values: options, positionals } = parsed();
+if (options.help) {
+  console.log(usage);
+  process.exit(0);
+}
+const unknown = positionals.find((name) => name !== 'report' && !(name in benchmarks));
+if (unknown !== undefined) fail(`no benchmark is called ${unknown}`);
+if (positionals.includes('report')) {
+  if (positionals.length > 1) fail('report stands alone: it draws what earlier runs have kept');
+  const { report } = await import('./report.mjs');
+  await report();
+  process.exit(0);
+}
+
+const nCore = availableParallelism();
+const threads = (options.threads ?? (nCore > 1 ? '1,2' : '1')).split(',').map(Number);
+if (!threads.every((n) => Number.isInteger(n) && n >= 1)) fail(`--threads wants whole numbers from 1, not ${options.threads}`);
+const maxSeconds = Number(options['max-seconds'] ?? Number.POSITIVE_INFINITY);
+if (!(maxSeconds > 0)) fail(`--max-seconds wants a number above 0, not ${options['max-seconds']}`);
+
+// The addon reads these when it is loaded, so they are settled before anything imports it.
+if (options.isa !== undefined) process.env.PHYSLM_CPU_ISA = options.isa;
+const { machine, machineName, root } = await import('./machine.mjs');
+const { Meter } = await import('./harness.mjs');
+const { peakProgram } = await import('./peers.mjs');
+
+const facts = machine();
+if (facts.isa === 'none') {
+  console.error('the native addon is not built: npm run build, then try again');
+  process.exit(1);
+}
+if (options.isa !== undefined && facts.isa !== options.isa) {
+  fail(`this machine has no ${options.isa}; it has ${facts.isas.join(', ')}`);
+}
+const meter = new Meter(peakProgram());
+if (!meter.present) console.log('peak: absent (a C++ compiler measures it: apt-get install g++)');
+console.log(
+  `${facts.cpu}, ${facts.nCore} cores, ${facts.isa}, governor ${facts.governor}, ${facts.memoryGiB} GiB, Node.js ${facts.node}, commit ${facts.commit}${facts.dirty ? ' with changes' : ''}`,
+);
+
+const effort = options.quick
+  ? { rounds: 1, samples: 3, sampleSeconds: 0.008, pauseMs: 3 }
+  : { rounds: 3, samples: 4, sampleSeconds: 0.05, pauseMs: 20 };
+const written = [];
+try {
+  for (const name of positionals.length > 0 ? positionals : Object.keys(benchmarks)) {
+    const started = performance.now();
+    const peak = [];
+    for (const nThread of threads) peak.push({ threads: nThread, fmaGflops: await meter.fma(facts.isa, nThread) });
+    const run = await benchmarks[name]();
+    const results = await run({
+      quick: options.quick,
+      isa: facts.isa,
+      threads,
+      nCore,
+      meter,
+      effort,
+      withPeers: !options['no-peers'],
+      deadline: started + 1000 * maxSeconds,
+    });
+    const seconds = Math.round((performance.now() - started) / 1000);
+    if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);
+    console.log(`${name}: ${seconds} s`);
+    written.push({
+      what: name,
+      command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd(),
+      quick: options.quick,
+      seconds,
+      machine: facts,
+      threads,
+      peak,
+      ...results,
+    });
+  }
+} finally {
+  await meter.close();
+}
+
+function write(file, record) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(record, null, 1)}\n`);
+  console.log(`kept in ${relative(process.cwd(), file)}`);
+}
+
+if (options.out !== undefined) write(resolve(options.out), written.length === 1 ? written[0] : written);
+else if (!options.quick) {
+  const folder = join(root, 'benchmarks', 'results', machineName(facts));
+  // The widest instruction set goes without saying.
+  const suffix = facts.isa === facts.isas[0] ? '' : `-${facts.isa}`;
+  for (const record of written) write(join(folder, `${facts.date}-${record.what}${suffix}.json`), record);
 }

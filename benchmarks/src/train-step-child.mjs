@@ -1,6 +1,5 @@
-// One contender in a process of its own: node train-step-child.mjs SIZE THREADS STEPS FOLDER. Prints one JSON line.
+// One contender in a process of its own: node train-step-child.mjs SIZE THREADS STEPS FOLDER [profile]. Prints one JSON line.
 // Writes its first weights to FOLDER, so that peers start from the same ones.
-
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Rng } from '@physlm/base';
@@ -8,9 +7,10 @@ import { buildModel, openDevice, saveModel } from '@physlm/model';
 import { StepProgram } from '@physlm/train';
 import { optimizer, sizes, windowsOf } from './sizes.mjs';
 
-const [size, threads, nStep, folder] = process.argv.slice(2);
+const [size, threads, nStep, folder, profile] = process.argv.slice(2);
 const { T, B, config } = sizes[size];
-const model = buildModel(openDevice('cpu', { nThread: Number(threads) }), config, new Rng('benchmark'));
+const device = openDevice('cpu', { nThread: Number(threads) });
+const model = buildModel(device, config, new Rng('benchmark'));
 if (!existsSync(join(folder, 'model.safetensors'))) saveModel(folder, model);
 const program = new StepProgram(model, T, B, 1, optimizer);
 const windows = windowsOf(sizes[size]);
@@ -23,4 +23,17 @@ for (let step = 0; step < Number(nStep); step++) {
   losses.push(lossSum / nTarget);
 }
 const { rss } = process.memoryUsage();
-console.log(JSON.stringify({ ms: ms.slice(1), losses, nParameter: model.nParameter, rssMiB: rss / 2 ** 20 }));
+const kernelMs =
+  profile && Object.fromEntries([...program.profile()].map(([kernel, ns]) => [kernel, Number((ns / 1e6).toFixed(4))]));
+console.log(
+  JSON.stringify({
+    ms: ms.slice(1),
+    losses,
+    nParameter: model.nParameter,
+    rssMiB: rss / 2 ** 20,
+    arenaMiB: program.arenaBytes / 2 ** 20,
+    kernelMs,
+    version: `physlm, ${device.native.isa()}, ${device.nThread} threads`,
+  }),
+);
+process.stdin.resume();

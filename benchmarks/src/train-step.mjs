@@ -1,103 +1,165 @@
 // Whole training steps (data, forward, backward, clip, AdamW) against PyTorch: same weights, same tokens, same optimiser.
-// Contenders run in fresh processes, turn by turn; the first steps' losses must agree, or no time is reported.
-import { execFile } from 'node:child_process';
+// Contenders run in fresh processes, turn by turn; their losses must agree step by step, or no time is reported.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { answer, keep, quartiles } from './machine.mjs';
+import { here, ourEnvironment, threadText } from './contender.mjs';
+import { median, percent, printTable, quartiles, runOnce, times } from './harness.mjs';
+import { reportAbsent, torchPeers } from './peers.mjs';
 import { optimizer, sizes } from './sizes.mjs';
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const run = promisify(execFile);
-
 /** Steps a contender takes in one turn, so that a turn lasts a few seconds. */
-const steps = { tiny: 150, small: 20, medium: 8, large: 4 };
+const steps = { 'tiny-16': 300, tiny: 150, 'tiny-64': 60, small: 20, medium: 8, large: 4 };
+const quickSteps = { tiny: 60, small: 6 };
+/** Steps over which the loss curves are laid over each other. */
+const overlaySteps = (size) => (size === 'large' ? 12 : 50);
 
-function contenders(python) {
-  const ours = (size, threads, folder) => [
-    process.execPath,
-    [here('./train-step-child.mjs'), size, String(threads), String(steps[size]), folder],
-  ];
-  const torch = (size, threads, folder) => [
-    python,
-    [
-      here('../peers/train_step.py'),
-      join(folder, 'size.json'),
-      String(threads),
-      String(steps[size]),
-      join(folder, 'model.safetensors'),
+function contendersOf(isa, threads, torch, quick) {
+  const ours = threads.map((nThread) => ({
+    name: `physlm, ${threadText(nThread)}`,
+    threads: nThread,
+    env: ourEnvironment(isa),
+    command: (size, folder, nStep) => [
+      process.execPath,
+      [here('./train-step-child.mjs'), size, `${nThread}`, `${nStep}`, folder, 'profile'],
     ],
-  ];
-  const list = [
-    { name: 'physlm, 1 thread', command: (size, folder) => ours(size, 1, folder) },
-    { name: 'physlm, 2 threads', command: (size, folder) => ours(size, 2, folder) },
-  ];
-  if (python === undefined) return list;
-  return [
-    ...list,
-    { name: 'PyTorch, 1 thread', command: (size, folder) => torch(size, 1, folder) },
-    { name: 'PyTorch, as shipped', command: (size, folder) => torch(size, 0, folder) },
-  ];
+  }));
+  const settings = torch.settings.filter((setting) => !quick || setting.threads === threads.at(-1));
+  if (torch.asShipped !== undefined) settings.push(torch.asShipped);
+  const peers = settings.map(({ name, threads: nThread, env }) => ({
+    name,
+    threads: nThread || threads.at(-1),
+    env,
+    command: (_, folder, nStep) => [
+      torch.python,
+      [
+        here('../peers/train_step.py'),
+        join(folder, 'size.json'),
+        `${nThread}`,
+        `${nStep}`,
+        join(folder, 'model.safetensors'),
+      ],
+    ],
+  }));
+  return [...ours, ...peers];
 }
 
-/** A Python that has PyTorch, or undefined. */
-function pythonWithTorch() {
-  return ['python3', '/usr/bin/python3'].find((file) => answer(file, ['-c', 'import torch; print(torch.__version__)']));
+const products = /^(linear|matmul|attention)/;
+
+/** Share of a step's time that products and attention take: what would be left if nothing else cost time. */
+function productShare(kernelMs, stepMs) {
+  if (!kernelMs) return undefined;
+  const sum = Object.entries(kernelMs).reduce((total, [kernel, ms]) => total + (products.test(kernel) ? ms : 0), 0);
+  return Math.min(1, sum / stepMs);
 }
 
-export async function trainStep({ quick }) {
-  const python = pythonWithTorch();
-  if (python === undefined) console.log('PyTorch: absent (Debian: apt-get install python3-torch)');
-  const results = [];
-  for (const size of quick ? ['tiny', 'small'] : Object.keys(sizes)) {
-    const { T, B, config } = sizes[size];
-    const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
-    writeFileSync(join(folder, 'size.json'), JSON.stringify({ ...sizes[size], optimizer }));
-    const field = contenders(python).map((contender) => ({ ...contender, ms: [], losses: [], rssMiB: 0 }));
-    let nParameter = 0;
-    for (let round = 0; round < (quick ? 1 : 3); round++) {
-      for (const contender of field) {
-        const { stdout } = await run(...contender.command(size, folder), { maxBuffer: 2 ** 26 });
-        const result = JSON.parse(stdout);
-        contender.ms.push(...result.ms);
-        contender.losses = result.losses;
-        contender.rssMiB = Math.max(contender.rssMiB, result.rssMiB);
-        contender.version = result.version;
-        nParameter = result.nParameter ?? nParameter;
-      }
+/** Two roundings of the same sum drift apart slowly; another computation would differ at once. */
+function lossDifference(contender, losses, expected) {
+  const worst = Math.max(...losses.map((loss, i) => Math.abs(loss - expected[i])));
+  if (!(worst < 5e-3)) throw new Error(`${contender} does other work: losses differ by ${worst}`);
+  return worst;
+}
+
+export async function trainStep({ quick, isa, threads, meter, withPeers, deadline }) {
+  const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
+  reportAbsent(torch.absent);
+  const results = { rows: [], overlays: [], leftOut: [] };
+  for (const size of quick ? Object.keys(quickSteps) : Object.keys(sizes)) {
+    if (performance.now() > deadline) {
+      results.leftOut.push(size);
+      continue;
     }
-    rmSync(folder, { recursive: true });
-    const tokens = B * T;
-    console.log(
-      `\n${size}: ${config.nLayer} layers, d=${config.dModel}, V=${config.dVocab}, ${B} windows of ${T}, ${nParameter} parameters`,
-    );
-    for (const contender of field) {
-      const worst = Math.max(...contender.losses.map((loss, i) => Math.abs(loss - field[0].losses[i])));
-      // Two roundings of the same sum drift apart slowly; another computation would differ at once.
-      if (!(worst < 5e-3)) throw new Error(`${contender.name} does other work: losses differ by ${worst}`);
-      const { low, median, high } = quartiles(contender.ms);
-      const row = {
-        size,
-        contender: contender.name,
-        version: contender.version,
-        nParameter,
-        tokensPerStep: tokens,
-        msPerStep: { low, median, high },
-        tokensPerSec: Math.round((tokens / median) * 1000),
-        gflops: Math.round((6 * nParameter * tokens) / median / 1e6),
-        ratioToFirst: quartiles(field[0].ms).median / median,
-        worstLossDifference: worst,
-        nStep: contender.losses.length,
-        rssMiB: Math.round(contender.rssMiB),
-      };
-      results.push(row);
-      console.log(
-        `  ${row.contender.padEnd(22)} ${String(row.tokensPerSec).padStart(9)} tokens/s  ${median.toFixed(2).padStart(9)} ms` +
-          `  ${String(row.gflops).padStart(5)} GFLOP/s by 6P  loss Δ ${worst.toExponential(1)}  ${row.rssMiB} MiB`,
+    const { T, B, config } = sizes[size];
+    const nStep = (quick ? quickSteps : steps)[size];
+    const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+    try {
+      writeFileSync(join(folder, 'size.json'), JSON.stringify({ ...sizes[size], optimizer }));
+      const field = contendersOf(isa, threads, torch, quick).map((contender) => ({
+        ...contender,
+        ms: [],
+        limits: [],
+        waits: [],
+        rssMiB: 0,
+        shares: [],
+      }));
+      const turn = (contender, count) =>
+        runOnce(contender.name, contender.command(size, folder, count), contender.env, contender.threads);
+      let nParameter = 0;
+      for (let round = 0; round < (quick ? 1 : 3); round++) {
+        for (const contender of field) {
+          const before = await meter.fma(isa, contender.threads);
+          const result = await turn(contender, nStep);
+          const after = await meter.fma(isa, contender.threads);
+          contender.ms.push(...result.ms);
+          contender.losses = result.losses;
+          contender.worst = lossDifference(contender.name, result.losses, field[0].losses);
+          contender.rssMiB = Math.max(contender.rssMiB, result.rssMiB);
+          contender.version = result.version;
+          contender.waits.push(result.waitShare);
+          contender.kernelMs = result.kernelMs;
+          if (before !== undefined) contender.limits.push((before + after) / 2);
+          if (result.kernelMs) contender.shares.push(productShare(result.kernelMs, median(result.ms)));
+          nParameter = result.nParameter ?? nParameter;
+        }
+      }
+      if (!quick && torch.python !== undefined) {
+        const peer = field.find(({ name }) => name.startsWith('PyTorch'));
+        const [one, other] = [await turn(field[0], overlaySteps(size)), await turn(peer, overlaySteps(size))];
+        const worst = lossDifference(peer.name, other.losses, one.losses);
+        results.overlays.push({ size, contenders: [field[0].name, peer.name], losses: [one.losses, other.losses], worst });
+      }
+      const rows = field.map((contender) => {
+        const msPerStep = quartiles(contender.ms);
+        const flops = (6 * nParameter * B * T) / 1e9;
+        const limit = contender.limits.length > 0 ? median(contender.limits) : undefined;
+        const gflops = (flops / msPerStep.median) * 1000;
+        return {
+          size,
+          nLayer: config.nLayer,
+          dModel: config.dModel,
+          nParameter,
+          contender: contender.name,
+          version: contender.version,
+          threads: contender.threads,
+          tokensPerStep: B * T,
+          msPerStep,
+          tokensPerSec: Math.round((B * T * 1000) / msPerStep.median),
+          gflops,
+          limit,
+          mfu: limit && gflops / limit,
+          ofCeiling: contender.shares.length > 0 ? median(contender.shares) : undefined,
+          kernelMs: contender.kernelMs,
+          worstLossDifference: contender.worst,
+          nStep: contender.ms.length,
+          waitShare: median(contender.waits),
+          rssMiB: Math.round(contender.rssMiB),
+        };
+      });
+      const peers = rows.filter(({ contender }) => !contender.startsWith('physlm'));
+      for (const row of rows) {
+        const same = peers.filter((peer) => row.contender.startsWith('physlm') && peer.threads === row.threads);
+        if (same.length > 0) row.ratio = row.tokensPerSec / Math.max(...same.map(({ tokensPerSec }) => tokensPerSec));
+      }
+      results.rows.push(...rows);
+      printTable(
+        `training steps, ${isa}, ${size}: ${config.nLayer} layers, d=${config.dModel}, V=${config.dVocab}, ${B} windows of ${T}, ${nParameter} parameters`,
+        [
+          ['contender', ({ contender }) => contender],
+          ['tokens/s', ({ tokensPerSec }) => `${tokensPerSec}`],
+          ['ms/step', ({ msPerStep }) => msPerStep.median.toFixed(2)],
+          ['quartiles', ({ msPerStep }) => `${msPerStep.low.toFixed(2)} … ${msPerStep.high.toFixed(2)}`],
+          ['MFU by 6P', ({ mfu }) => percent(mfu)],
+          ['of ceiling', ({ ofCeiling }) => percent(ofCeiling)],
+          ['best peer’s time / ours', ({ ratio }) => times(ratio)],
+          ['loss Δ', ({ worstLossDifference }) => worstLossDifference.toExponential(1)],
+          ['waited', ({ waitShare }) => percent(waitShare)],
+          ['RSS MiB', ({ rssMiB }) => `${rssMiB}`],
+        ],
+        rows,
       );
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   }
-  if (!quick) keep('train-step', { results });
+  return { ...results, absent: torch.absent };
 }

@@ -1,0 +1,68 @@
+// Causal attention, forward and forward with backward, over packed heads; PyTorch gets separate, contiguous heads.
+import { here, ourKernels, threadText } from './contender.mjs';
+import { againstBestPeer, kernelColumns, printTable, times, timeKernels } from './harness.mjs';
+import { reportAbsent, torchPeers } from './peers.mjs';
+
+function jobsOf(quick) {
+  // B, H, T, D: shapes that others have published times for, then D at constant tokens, then T at constant tokens.
+  const known = [[16, 8, 128, 32], [8, 4, 256, 64], [4, 12, 512, 64], [1, 12, 1024, 64]];
+  const widths = [16, 32, 64, 128].map((D) => [8, 4, 256, D]);
+  const lengths = [64, 128, 256, 512, 1024, 2048].map((T) => [4096 / T, 4, T, 64]);
+  const tiny = [[16, 2, 128, 16]];
+  const shapes = quick ? [[16, 2, 128, 16], [16, 8, 128, 32], [8, 4, 256, 64], [2, 4, 512, 64]] : [...known, ...tiny, ...widths, ...lengths];
+  const unique = new Map(shapes.map((shape) => [shape.join(), shape]));
+  return [...unique.values()].flatMap(([B, H, T, D]) =>
+    ['forward', 'both'].map((pass) => ({
+      id: `B=${B} H=${H} T=${T} D=${D} ${pass === 'both' ? 'fwd+bwd' : 'fwd'}`,
+      unit: 'GFLOP/s',
+      // Two products over the causal half forward, five more backward.
+      flops: (pass === 'both' ? 3.5 : 1) * 2 * B * H * T * (T + 1) * D,
+      bytes: (pass === 'both' ? 3 : 1) * 16 * B * T * H * D,
+      B,
+      H,
+      T,
+      D,
+      pass,
+      commands: {
+        ours: JSON.stringify({
+          op: 'attention',
+          pass,
+          dims: { B, T, P: 3 * H * D },
+          attrs: { nHead: H, nKvHead: H, dHead: D, scale: 1 / Math.sqrt(D), causal: true },
+        }),
+        torch: `attention ${pass} ${B} ${H} ${T} ${D}`,
+      },
+    })),
+  );
+}
+
+export async function attention({ quick, isa, threads, meter, effort, deadline, withPeers }) {
+  const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
+  reportAbsent(torch.absent);
+  const results = { rows: [], leftOut: [] };
+  for (const nThread of threads) {
+    const settings = torch.settings.filter((setting) => setting.threads === nThread);
+    if (torch.asShipped !== undefined && nThread === threads.at(-1)) settings.push(torch.asShipped);
+    const peers = settings.map(({ name, threads: count, env }) => ({
+      name,
+      kind: 'torch',
+      command: () => [torch.python, [here('../peers/attention.py'), `${count}`]],
+      env: () => env,
+    }));
+    const contenders = [ourKernels(isa), ...peers];
+    const timed = await timeKernels(jobsOf(quick), contenders, { threads: nThread, isa, meter, effort, deadline });
+    printTable(
+      `attention, causal, ${isa}, ${threadText(nThread)}`,
+      [
+        ['shape', ({ id }) => id],
+        ...kernelColumns,
+        ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
+        ['its time / ours', ({ ratio }) => times(ratio)],
+      ],
+      againstBestPeer(timed.rows, 'physlm'),
+    );
+    results.rows.push(...timed.rows);
+    results.leftOut.push(...timed.leftOut);
+  }
+  return { ...results, absent: torch.absent };
+}

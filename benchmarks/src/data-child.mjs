@@ -1,0 +1,72 @@
+// Data work on one thread: node data-child.mjs SECONDS SAMPLES. Prints one JSON line of samples by job, in units a second.
+import { Rng } from '@physlm/base';
+import { Gpt2Tokenizer, packWindows } from '@physlm/data';
+import { biographies, bioS, gpt2TokenizerForBioS, wordTokenizerFor } from '@physlm/data/bio';
+
+const [seconds, nSample] = process.argv.slice(2).map(Number);
+const population = bioS({ nPeople: 20_000, seed: 1 });
+const tokenizers = {
+  words: wordTokenizerFor(population),
+  'GPT-2 of bioS': gpt2TokenizerForBioS(),
+  'GPT-2': new Gpt2Tokenizer(),
+};
+
+/** Counts of what each call of `work` returns, per second, over `seconds`. */
+function rates(work) {
+  const total = {};
+  const start = performance.now();
+  let elapsed = 0;
+  for (let i = 0; elapsed < seconds; i++) {
+    for (const [unit, count] of Object.entries(work(i))) total[unit] = (total[unit] ?? 0) + count;
+    elapsed = (performance.now() - start) / 1000;
+  }
+  return Object.fromEntries(Object.entries(total).map(([unit, count]) => [unit, count / elapsed]));
+}
+
+const jobs = {};
+const texts = [];
+for (const [name, tokenizer] of Object.entries(tokenizers)) {
+  const source = biographies(population, { tokenizer, seed: 1 });
+  if (texts.length === 0) for (let i = 0; i < 500; i++) texts.push(source.document(i).text);
+  const render = (i) => {
+    let tokens = 0;
+    for (let k = 0; k < 100; k++) tokens += source.document(100 * i + k).tokens.length;
+    return { biographies: 100, tokens };
+  };
+  const encode = (i) => {
+    const text = texts[i % texts.length];
+    return { 'MB of text': text.length / 1e6, tokens: tokenizer.encode(text).length };
+  };
+  jobs[`render biographies, ${name}`] = render;
+  jobs[`encode text, ${name}`] = encode;
+  // What is timed is right: rendered tokens are those of the text, and say the text.
+  const { text, tokens } = source.document(7);
+  if (tokenizer.decode(tokens) !== text || `${tokenizer.encode(text)}` !== `${tokens}`) {
+    throw new Error(`${name}: rendered tokens are not those of the text`);
+  }
+  if (name === 'GPT-2') continue;
+  const nCtx = 512;
+  const { eos, dVocab } = tokenizer;
+  const windows = packWindows(source, { nCtx, eos, dVocab });
+  const [ids, targets] = [new Int32Array(nCtx), new Int32Array(nCtx)];
+  jobs[`pack windows of ${nCtx}, ${name}`] = (i) => {
+    windows.window(i, ids, targets);
+    return { tokens: nCtx };
+  };
+}
+const rng = new Rng('benchmark');
+const draws = 10_000;
+let sink = 0;
+for (const kind of ['u32', 'uniform', 'normal']) {
+  jobs[`random numbers, ${kind}`] = () => {
+    for (let k = 0; k < draws; k++) sink += rng[kind]();
+    return { draws };
+  };
+}
+if (Number.isNaN(sink)) throw new Error('a random number is not a number');
+
+for (const work of Object.values(jobs)) rates(work);
+const samples = Object.fromEntries(Object.keys(jobs).map((name) => [name, []]));
+for (let s = 0; s < nSample; s++) for (const [name, work] of Object.entries(jobs)) samples[name].push(rates(work));
+console.log(JSON.stringify({ samples }));
+process.stdin.resume();

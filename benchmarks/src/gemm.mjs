@@ -1,0 +1,141 @@
+// Matrix products in a transformer's shapes: forward y = x·wᵀ (NT), input gradient dx = dy·w (NN), weight gradient
+// dw = dyᵀ·x (TN). A layer has four weights, so twelve products; `head` is the product with the vocabulary.
+import { ourKernels, threadText } from './contender.mjs';
+import { againstBestPeer, kernelColumns, median, percent, printTable, times, timeKernels, timeText } from './harness.mjs';
+import { gemmPeers, reportAbsent } from './peers.mjs';
+
+/** The weights of a layer of width d: [name, input features, output features]. */
+const layer = (d) => [
+  ['qkv', d, 3 * d],
+  ['proj', d, d],
+  ['up', d, 4 * d],
+  ['down', 4 * d, d],
+];
+
+/** The three products with a weight [O, I] over R tokens. */
+function productsOf(R, d, product, I, O) {
+  const facts = { unit: 'GFLOP/s', flops: 2 * R * I * O, bytes: 4 * (R * I + I * O + R * O), d, tokens: R, product };
+  const call = (op, pass, wants) => JSON.stringify({ op, pass, dims: { R, I, O }, attrs: {}, wants });
+  const id = (form) => `d=${d} M=${R} ${product} ${form}`;
+  return [
+    {
+      ...facts,
+      id: id('NT'),
+      form: 'NT',
+      commands: {
+        ours: call('linear', 'forward'),
+        fused: call(product === 'up' ? 'linearBiasGelu' : 'linearBias', 'forward'),
+        gemm: `gemm NT ${R} ${O} ${I}`,
+      },
+    },
+    {
+      ...facts,
+      id: id('NN'),
+      form: 'NN',
+      commands: { ours: call('linear', 'backward', ['x']), gemm: `gemm NN ${R} ${I} ${O}` },
+    },
+    {
+      ...facts,
+      id: id('TN'),
+      form: 'TN',
+      commands: { ours: call('linear', 'backward', ['w']), gemm: `gemm TN ${O} ${I} ${R}` },
+    },
+  ];
+}
+
+/** Both gradients of a weight, and the same with what the layer before them needs: bias gradient and dGELU. */
+function backwardOf(R, d, I, O) {
+  const call = (op) => JSON.stringify({ op, pass: 'backward', dims: { R, I, O }, attrs: {} });
+  return {
+    id: `d=${d} M=${R} up NN+TN`,
+    unit: 'GFLOP/s',
+    flops: 4 * R * I * O,
+    bytes: 8 * (R * I + I * O + R * O),
+    d,
+    tokens: R,
+    product: 'up',
+    form: 'NN+TN',
+    commands: { ours: call('linear'), fused: call('linearBiasGelu') },
+  };
+}
+
+function jobsOf(quick) {
+  const widths = quick ? [64, 256] : [16, 32, 64, 128, 256, 512, 768];
+  const jobs = [];
+  for (const R of quick ? [512] : [512, 4096]) {
+    for (const d of widths) {
+      for (const [product, I, O] of layer(d)) jobs.push(...productsOf(R, d, product, I, O));
+      jobs.push(backwardOf(R, d, d, 4 * d));
+    }
+  }
+  const heads = quick ? [[512, 64, 446]] : [[2048, 64, 446], [4096, 128, 1000], [4096, 256, 5000], [1024, 768, 50257]];
+  for (const [R, d, V] of heads) jobs.push(...productsOf(R, d, `head ${V}`, d, V));
+  return jobs;
+}
+
+/** Time and share of the peak of a layer's twelve products together, for each contender that did them all. */
+function layerRows(rows) {
+  const groups = new Map();
+  for (const row of rows.filter(({ product, form }) => !product.startsWith('head') && form.length === 2)) {
+    const key = `${row.tokens} ${row.d} ${row.contender}`;
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups.values()]
+    .filter((group) => group.length === 12)
+    .map((group) => {
+      const sum = (of) => group.reduce((total, row) => total + of(row), 0);
+      const [{ d, tokens, contender, threads }] = group;
+      const seconds = sum((row) => row.seconds.median);
+      const limit = group.every((row) => row.limit) ? median(group.map((row) => row.limit)) : undefined;
+      const rate = sum(({ flops }) => flops) / seconds / 1e9;
+      // Weighted by time: what the machine could have done in the minutes that these products took.
+      const possible = limit && sum((row) => row.seconds.median * row.limit) / seconds;
+      return { d, tokens, contender, threads, seconds, rate, limit, fraction: possible && rate / possible };
+    });
+}
+
+const fused = 'physlm, fused';
+
+export async function gemm({ quick, isa, threads, meter, effort, deadline, withPeers }) {
+  const { peers, absent } = withPeers ? gemmPeers(isa) : { peers: [], absent: [] };
+  reportAbsent(absent);
+  const contenders = [ourKernels(isa), ourKernels(isa, fused, 'fused'), ...peers];
+  const results = { rows: [], layers: [], leftOut: [] };
+  for (const nThread of threads) {
+    const jobs = jobsOf(quick);
+    const { rows, leftOut } = await timeKernels(jobs, contenders, { threads: nThread, isa, meter, effort, deadline });
+    const plain = rows.filter(({ contender }) => contender !== fused);
+    const epilogue = (row) => {
+      const other = rows.find(({ id, contender }) => id === row.id && contender === fused);
+      return other && other.seconds.median / row.seconds.median;
+    };
+    const ours = againstBestPeer(plain, 'physlm').map((row) => ({ ...row, fusedCost: epilogue(row) }));
+    printTable(
+      `products, ${isa}, ${threadText(nThread)}`,
+      [
+        ['product', ({ id }) => id],
+        ...kernelColumns,
+        ['+ epilogue', ({ fusedCost }) => (fusedCost === undefined ? '' : times(fusedCost))],
+        ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
+        ['its time / ours', ({ ratio }) => times(ratio)],
+      ],
+      ours,
+    );
+    const layers = layerRows(plain);
+    printTable(
+      `a layer's twelve products, ${isa}, ${threadText(nThread)}`,
+      [
+        ['layer', ({ d, tokens }) => `d=${d} M=${tokens}`],
+        ['contender', ({ contender }) => contender],
+        ['time', ({ seconds }) => timeText(seconds)],
+        ['GFLOP/s', ({ rate }) => rate.toFixed(1)],
+        ['of peak', ({ fraction }) => percent(fraction)],
+      ],
+      layers,
+    );
+    results.rows.push(...rows);
+    results.layers.push(...layers);
+    results.leftOut.push(...leftOut);
+  }
+  return { ...results, absent };
+}
