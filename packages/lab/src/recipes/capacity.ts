@@ -91,7 +91,7 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     exposures: 500,
     nLayer: 2,
     dModel: 32,
-    expect: [storesWhatItIsShown(0.9)],
+    expect: [storesWhatItIsShown(0.85)],
   },
   laptop: {
     ...mini,
