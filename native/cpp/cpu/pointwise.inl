@@ -160,6 +160,14 @@ static int32_t rotate(const physlm_tensor& x, const physlm_tensor& positions, ph
   physlm_rotary table;
   if (physlm_rotary_table((const int32_t*)positions.data, T, D, attrs[3], &table))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for rotary angles");
+  const bool narrow = D == K && D > 0 && kVL % D == 0;
+  vi swap = {}, repeat = {};
+  vf sign = {};
+  for (int i = 0; narrow && i < kVL; i++) {
+    swap[i] = i ^ (int)half;
+    repeat[i] = i & (int)(half - 1);
+    sign[i] = i & half ? direction : -direction;
+  }
   const float* const from = floats(x);
   float* const to = floats(y);
   parallel(3.0 * R * P, R, [&](int part, int parts) {
@@ -169,16 +177,27 @@ static int32_t rotate(const physlm_tensor& x, const physlm_tensor& positions, ph
       const float* const sin = table.sin + r % T * half;
       const float* const a = from + r * P;
       float* const b = to + r * P;
-      for (int64_t h = 0; h < heads; h++) {
-        const int64_t lo = h * K, hi = lo + half;
-        each_vector(0, half, [&](int64_t i, auto some) {
-          const vf c = load(cos + i, some), s = load(sin + i, some) * splat(direction);
-          const vf p = load(a + lo + i, some), q = load(a + hi + i, some);
-          store(b + lo + i, fnma(q, s, p * c), some);
-          store(b + hi + i, fma(p, s, q * c), some);
+      if (narrow) {
+        // Whole heads share a vector: y = x·cos + (x with its halves swapped)·(∓sin). Pieces of a vector would be slow in
+        // place: a masked load waits for the masked store before it.
+        const vf by_cos = __builtin_shuffle(load(cos, (int)half), repeat);
+        const vf by_sin = __builtin_shuffle(load(sin, (int)half), repeat) * sign;
+        each_vector(0, heads * K, [&](int64_t i, auto some) {
+          const vf x = load(a + i, some);
+          store(b + i, fma(__builtin_shuffle(x, swap), by_sin, x * by_cos), some);
         });
-        if (a != b)
-          each_vector(lo + D, lo + K, [&](int64_t i, auto some) { store(b + i, load(a + i, some), some); });
+      } else {
+        for (int64_t h = 0; h < heads; h++) {
+          const int64_t lo = h * K, hi = lo + half;
+          each_vector(0, half, [&](int64_t i, auto some) {
+            const vf c = load(cos + i, some), s = load(sin + i, some) * splat(direction);
+            const vf p = load(a + lo + i, some), q = load(a + hi + i, some);
+            store(b + lo + i, fnma(q, s, p * c), some);
+            store(b + hi + i, fma(p, s, q * c), some);
+          });
+          if (a != b)
+            each_vector(lo + D, lo + K, [&](int64_t i, auto some) { store(b + i, load(a + i, some), some); });
+        }
       }
       if (a != b)
         each_vector(heads * K, P, [&](int64_t i, auto some) { store(b + i, load(a + i, some), some); });
