@@ -1,15 +1,27 @@
 // Causal attention, forward and forward with backward, over packed heads; PyTorch gets separate, contiguous heads.
 import { here, ourKernels, threadText } from './contender.mjs';
-import { againstBestPeer, kernelColumns, printTable, times, timeKernels } from './harness.mjs';
+import { againstBestPeer, kernelColumns, printTable, timeKernels, times } from './harness.mjs';
 import { reportAbsent, torchPeers } from './peers.mjs';
 
 function jobsOf(quick) {
   // B, H, T, D: shapes that others have published times for, then D at constant tokens, then T at constant tokens.
-  const known = [[16, 8, 128, 32], [8, 4, 256, 64], [4, 12, 512, 64], [1, 12, 1024, 64]];
+  const known = [
+    [16, 8, 128, 32],
+    [8, 4, 256, 64],
+    [4, 12, 512, 64],
+    [1, 12, 1024, 64],
+  ];
   const widths = [16, 32, 64, 128].map((D) => [8, 4, 256, D]);
   const lengths = [64, 128, 256, 512, 1024, 2048].map((T) => [4096 / T, 4, T, 64]);
   const tiny = [[16, 2, 128, 16]];
-  const shapes = quick ? [[16, 2, 128, 16], [16, 8, 128, 32], [8, 4, 256, 64], [2, 4, 512, 64]] : [...known, ...tiny, ...widths, ...lengths];
+  const shapes = quick
+    ? [
+        [16, 2, 128, 16],
+        [16, 8, 128, 32],
+        [8, 4, 256, 64],
+        [2, 4, 512, 64],
+      ]
+    : [...known, ...tiny, ...widths, ...lengths];
   const unique = new Map(shapes.map((shape) => [shape.join(), shape]));
   return [...unique.values()].flatMap(([B, H, T, D]) =>
     ['forward', 'both'].map((pass) => ({

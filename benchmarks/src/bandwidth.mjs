@@ -1,7 +1,8 @@
 // Ops that move memory more than they compute, next to a copy of as many bytes: what norm, loss and optimizer share.
-import { opOf } from './kernel-job.mjs';
+
 import { ourKernels, threadText } from './contender.mjs';
 import { kernelColumns, printTable, timeKernels } from './harness.mjs';
+import { opOf } from './kernel-job.mjs';
 
 /**
  * Bytes that a backward kernel cannot do without: it reads what was saved and the output's gradient, and writes the
@@ -21,7 +22,9 @@ export function bandwidthJobs(name, { extra = {}, quick }) {
   const op = opOf({ op: name });
   const declared = Object.entries(op.bench);
   const [, { attrs }] = declared[0];
-  const calls = quick ? declared : [...declared, ...Object.entries(extra).map(([label, dims]) => [label, { dims, attrs }])];
+  const calls = quick
+    ? declared
+    : [...declared, ...Object.entries(extra).map(([label, dims]) => [label, { dims, attrs }])];
   const passes = op.backward === 'none' ? ['forward'] : ['forward', 'backward'];
   return calls.flatMap(([label, { dims, attrs: own }]) => {
     const full = { ...own, ...('nDecay' in own && { nDecay: dims.N }) };

@@ -1,7 +1,16 @@
 // Matrix products in a transformer's shapes: forward y = x·wᵀ (NT), input gradient dx = dy·w (NN), weight gradient
 // dw = dyᵀ·x (TN). A layer has four weights, so twelve products; `head` is the product with the vocabulary.
 import { ourKernels, threadText } from './contender.mjs';
-import { againstBestPeer, kernelColumns, median, percent, printTable, times, timeKernels, timeText } from './harness.mjs';
+import {
+  againstBestPeer,
+  kernelColumns,
+  median,
+  percent,
+  printTable,
+  timeKernels,
+  times,
+  timeText,
+} from './harness.mjs';
 import { gemmPeers, reportAbsent } from './peers.mjs';
 
 /** The weights of a layer of width d: [name, input features, output features]. */
@@ -68,7 +77,14 @@ function jobsOf(quick) {
       jobs.push(backwardOf(R, d, d, 4 * d));
     }
   }
-  const heads = quick ? [[512, 64, 446]] : [[2048, 64, 446], [4096, 128, 1000], [4096, 256, 5000], [1024, 768, 50257]];
+  const heads = quick
+    ? [[512, 64, 446]]
+    : [
+        [2048, 64, 446],
+        [4096, 128, 1000],
+        [4096, 256, 5000],
+        [1024, 768, 50257],
+      ];
   for (const [R, d, V] of heads) jobs.push(...productsOf(R, d, `head ${V}`, d, V));
   return jobs;
 }

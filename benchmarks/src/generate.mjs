@@ -31,7 +31,7 @@ export async function generate({ quick, isa, threads, withPeers }) {
       env: ourEnvironment(isa),
       command: [process.execPath, [here('./generate-child.mjs'), size, `${nThread}`, folder, ...counts]],
     }));
-    const settings = torch.settings.filter((setting) => !quick || setting.threads === threads.at(-1));
+    const settings = quick ? torch.settings.slice(-1) : [...torch.settings];
     if (torch.asShipped !== undefined) settings.push(torch.asShipped);
     const files = [join(folder, 'size.json'), join(folder, 'model.safetensors')];
     const peers = settings.map(({ name, threads: nThread, env }) => ({

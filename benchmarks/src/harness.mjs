@@ -85,7 +85,6 @@ export class Worker {
   }
 }
 
-
 /** Seconds that the threads of a process have been ready to run and did not get a core. 0 where Linux does not say. */
 function runQueueWait(pid) {
   let seconds = 0;
@@ -211,7 +210,9 @@ export async function timeKernels(jobs, contenders, { threads, isa, meter, effor
         for (const entry of entries) {
           const worker = workers.get(entry.contender);
           const check = entry.error === undefined;
-          const { seconds, error } = await worker.ask(`prepare ${check ? 'check ' : ''}${job.commands[entry.contender.kind]}`);
+          const { seconds, error } = await worker.ask(
+            `prepare ${check ? 'check ' : ''}${job.commands[entry.contender.kind]}`,
+          );
           if (check) entry.error = error;
           if (!(entry.error <= (job.tolerance ?? 5e-5))) {
             throw new Error(`${entry.contender.name}: ${job.id} is wrong by ${entry.error} of the result's size`);

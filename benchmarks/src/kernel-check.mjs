@@ -11,7 +11,9 @@ const BUDGET = 2e7;
 /** `count` indices spread over 0 … size − 1, first and last among them. */
 function spread(size, count) {
   const n = Math.max(1, Math.min(size, Math.floor(count)));
-  return [...new Set(Array.from({ length: n }, (_, i) => (n === 1 ? size - 1 : Math.round((i * (size - 1)) / (n - 1)))))];
+  return [
+    ...new Set(Array.from({ length: n }, (_, i) => (n === 1 ? size - 1 : Math.round((i * (size - 1)) / (n - 1))))),
+  ];
 }
 
 const range = (start, length) => Array.from({ length }, (_, i) => start + i);

@@ -30,7 +30,8 @@ function special(op, name, dims) {
   if (name === 'hyper') return (i) => hyper[i];
   if (name === 'norm') return () => 3;
   if (name === 'v' && op.name === 'adamW') return (i) => Math.abs(value(4, i)) + 0.1;
-  if (name === 'ids' || name === 'targets') return (i) => Math.floor((value(5, i) / Math.sqrt(12) + 0.5) * dims.V) % dims.V;
+  if (name === 'ids' || name === 'targets')
+    return (i) => Math.floor((value(5, i) / Math.sqrt(12) + 0.5) * dims.V) % dims.V;
   if (name === 'positions') return (i) => i;
   if (name === 'position') return () => dims.S - 1;
   return undefined;

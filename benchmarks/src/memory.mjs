@@ -14,7 +14,9 @@ export async function memory({ quick, isa, threads, deadline }) {
     [process.execPath, [here('./memory-child.mjs'), `${nStep}`]],
     env,
   );
-  console.log(`\nmemory, tiny, ${nStep} steps: arena ${arenaMiB.toFixed(1)} MiB, RSS in tenths: ${rssMiB.join(' ')} MiB`);
+  console.log(
+    `\nmemory, tiny, ${nStep} steps: arena ${arenaMiB.toFixed(1)} MiB, RSS in tenths: ${rssMiB.join(' ')} MiB`,
+  );
   const rows = [];
   const leftOut = [];
   for (const size of quick ? ['tiny', 'small'] : Object.keys(sizes)) {
@@ -28,7 +30,13 @@ export async function memory({ quick, isa, threads, deadline }) {
       const result = await runOnce(size, [process.execPath, args], env);
       const { nParameter } = result;
       // Weights, gradients and both moments in f32: what AdamW cannot do without.
-      rows.push({ size, nParameter, stateMiB: (16 * nParameter) / 2 ** 20, arenaMiB: result.arenaMiB, rssMiB: result.rssMiB });
+      rows.push({
+        size,
+        nParameter,
+        stateMiB: (16 * nParameter) / 2 ** 20,
+        arenaMiB: result.arenaMiB,
+        rssMiB: result.rssMiB,
+      });
     } finally {
       rmSync(folder, { recursive: true });
     }

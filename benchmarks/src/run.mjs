@@ -68,7 +68,8 @@ if (positionals.includes('report')) {
 
 const nCore = availableParallelism();
 const threads = (options.threads ?? (nCore > 1 ? '1,2' : '1')).split(',').map(Number);
-if (!threads.every((n) => Number.isInteger(n) && n >= 1)) fail(`--threads wants whole numbers from 1, not ${options.threads}`);
+if (!threads.every((n) => Number.isInteger(n) && n >= 1))
+  fail(`--threads wants whole numbers from 1, not ${options.threads}`);
 const maxSeconds = Number(options['max-seconds'] ?? Number.POSITIVE_INFINITY);
 if (!(maxSeconds > 0)) fail(`--max-seconds wants a number above 0, not ${options['max-seconds']}`);
 

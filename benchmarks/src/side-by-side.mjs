@@ -41,7 +41,14 @@ export async function sideBySide({ quick, isa, nCore, deadline }) {
       }
       const [aloneRate, pairRate] = [quartiles(alone), quartiles(pair)];
       const ratio = quartiles(pair.map((rate, i) => rate / alone[i]));
-      rows.push({ size, nStep, aloneTokensPerSec: aloneRate, pairTokensPerSec: pairRate, ratio, waitShare: median(waits) });
+      rows.push({
+        size,
+        nStep,
+        aloneTokensPerSec: aloneRate,
+        pairTokensPerSec: pairRate,
+        ratio,
+        waitShare: median(waits),
+      });
     } finally {
       rmSync(folder, { recursive: true });
     }

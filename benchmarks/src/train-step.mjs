@@ -10,7 +10,7 @@ import { optimizer, sizes } from './sizes.mjs';
 
 /** Steps a contender takes in one turn, so that a turn lasts a few seconds. */
 const steps = { 'tiny-16': 300, tiny: 150, 'tiny-64': 60, small: 20, medium: 8, large: 4 };
-const quickSteps = { tiny: 60, small: 6 };
+const quickSteps = { tiny: 40, small: 5 };
 /** Steps over which the loss curves are laid over each other. */
 const overlaySteps = (size) => (size === 'large' ? 12 : 50);
 
@@ -24,7 +24,7 @@ function contendersOf(isa, threads, torch, quick) {
       [here('./train-step-child.mjs'), size, `${nThread}`, `${nStep}`, folder, 'profile'],
     ],
   }));
-  const settings = torch.settings.filter((setting) => !quick || setting.threads === threads.at(-1));
+  const settings = quick ? torch.settings.slice(-1) : [...torch.settings];
   if (torch.asShipped !== undefined) settings.push(torch.asShipped);
   const peers = settings.map(({ name, threads: nThread, env }) => ({
     name,
@@ -46,11 +46,11 @@ function contendersOf(isa, threads, torch, quick) {
 
 const products = /^(linear|matmul|attention)/;
 
-/** Share of a step's time that products and attention take: what would be left if nothing else cost time. */
-function productShare(kernelMs, stepMs) {
-  if (!kernelMs) return undefined;
-  const sum = Object.entries(kernelMs).reduce((total, [kernel, ms]) => total + (products.test(kernel) ? ms : 0), 0);
-  return Math.min(1, sum / stepMs);
+/** Share of the kernels' time that products and attention take: what would be left if nothing else cost time. */
+function productShare(kernelMs) {
+  const entries = Object.entries(kernelMs);
+  const sum = (list) => list.reduce((total, [, ms]) => total + ms, 0);
+  return sum(entries.filter(([kernel]) => products.test(kernel))) / sum(entries);
 }
 
 /** Two roundings of the same sum drift apart slowly; another computation would differ at once. */
@@ -98,7 +98,7 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
           contender.waits.push(result.waitShare);
           contender.kernelMs = result.kernelMs;
           if (before !== undefined) contender.limits.push((before + after) / 2);
-          if (result.kernelMs) contender.shares.push(productShare(result.kernelMs, median(result.ms)));
+          if (result.kernelMs) contender.shares.push(productShare(result.kernelMs));
           nParameter = result.nParameter ?? nParameter;
         }
       }
@@ -106,7 +106,12 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
         const peer = field.find(({ name }) => name.startsWith('PyTorch'));
         const [one, other] = [await turn(field[0], overlaySteps(size)), await turn(peer, overlaySteps(size))];
         const worst = lossDifference(peer.name, other.losses, one.losses);
-        results.overlays.push({ size, contenders: [field[0].name, peer.name], losses: [one.losses, other.losses], worst });
+        results.overlays.push({
+          size,
+          contenders: [field[0].name, peer.name],
+          losses: [one.losses, other.losses],
+          worst,
+        });
       }
       const rows = field.map((contender) => {
         const msPerStep = quartiles(contender.ms);

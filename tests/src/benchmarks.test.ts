@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { deviceStatus } from '@physlm/model';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const run = promisify(execFile);
+const program = fileURLToPath(new URL('../../benchmarks/src/run.mjs', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-test-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const status = deviceStatus('cpu');
+const why = status.available ? '' : ` (skipped: ${status.reason})`;
+
+describe.skipIf(!status.available)(`npm run bench${why}`, () => {
+  it('keeps checked times with what they need beside them', { timeout: 60_000 }, async () => {
+    const out = join(folder, 'gemm.json');
+    const args = ['gemm', '--quick', '--no-peers', '--threads', '1', '--max-seconds', '3', '--out', out];
+    const { stdout } = await run(process.execPath, [program, ...args]);
+    expect(stdout).toContain('products,');
+    const result = JSON.parse(readFileSync(out, 'utf8'));
+    expect(result).toMatchObject({ what: 'gemm', quick: true, threads: [1] });
+    expect(result.machine).toMatchObject({ node: process.version, cpu: expect.any(String), isa: expect.any(String) });
+    expect(result.machine).toHaveProperty('governor');
+    expect(result.rows.length).toBeGreaterThan(0);
+    for (const row of result.rows) {
+      expect(row.error).toBeGreaterThan(0); // Exactly 0 would mean that nothing was compared.
+      expect(row.error).toBeLessThan(5e-5);
+      expect(row.seconds.low).toBeLessThanOrEqual(row.seconds.median);
+      expect(row.seconds.median).toBeLessThanOrEqual(row.seconds.high);
+      expect(row.rate).toBeCloseTo(row.flops / row.seconds.median / 1e9, 6);
+      expect(row.version).toContain('1 threads');
+    }
+  });
+
+  it('says what it does not know', async () => {
+    const failed = run(process.execPath, [program, 'gemmm']);
+    await expect(failed).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('called gemmm') });
+  });
+});
