@@ -1,6 +1,14 @@
 // Causal attention, forward and forward with backward, over packed heads; PyTorch gets separate, contiguous heads.
 import { here, ourKernels, threadText } from './contender.mjs';
-import { againstBestPeer, kernelColumns, printTable, timeKernels, times } from './harness.mjs';
+import {
+  againstBestPeer,
+  kernelColumns,
+  partOf,
+  peerColumns,
+  printTable,
+  printVersions,
+  timeKernels,
+} from './harness.mjs';
 import { reportAbsent, torchPeers } from './peers.mjs';
 
 function jobsOf(quick) {
@@ -17,7 +25,6 @@ function jobsOf(quick) {
   const shapes = quick
     ? [
         [16, 2, 128, 16],
-        [16, 8, 128, 32],
         [8, 4, 256, 64],
         [2, 4, 512, 64],
       ]
@@ -52,7 +59,7 @@ export async function attention({ quick, isa, threads, meter, effort, deadline, 
   const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
   reportAbsent(torch.absent);
   const results = { rows: [], leftOut: [] };
-  for (const nThread of threads) {
+  for (const [i, nThread] of threads.entries()) {
     const settings = torch.settings.filter((setting) => setting.threads === nThread);
     if (torch.asShipped !== undefined && nThread === threads.at(-1)) settings.push(torch.asShipped);
     const peers = settings.map(({ name, threads: count, env }) => ({
@@ -62,17 +69,19 @@ export async function attention({ quick, isa, threads, meter, effort, deadline, 
       env: () => env,
     }));
     const contenders = [ourKernels(isa), ...peers];
-    const timed = await timeKernels(jobsOf(quick), contenders, { threads: nThread, isa, meter, effort, deadline });
+    const timed = await timeKernels(jobsOf(quick), contenders, {
+      threads: nThread,
+      isa,
+      meter,
+      effort,
+      deadline: partOf(deadline, threads.length - i),
+    });
     printTable(
       `attention, causal, ${isa}, ${threadText(nThread)}`,
-      [
-        ['shape', ({ id }) => id],
-        ...kernelColumns,
-        ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
-        ['its time / ours', ({ ratio }) => times(ratio)],
-      ],
+      [['shape', ({ id }) => id], ...kernelColumns, ...peerColumns],
       againstBestPeer(timed.rows, 'physlm'),
     );
+    printVersions(timed.rows);
     results.rows.push(...timed.rows);
     results.leftOut.push(...timed.leftOut);
   }

@@ -1,7 +1,7 @@
 // Ops that move memory more than they compute, next to a copy of as many bytes: what norm, loss and optimizer share.
 
 import { ourKernels, threadText } from './contender.mjs';
-import { kernelColumns, printTable, timeKernels } from './harness.mjs';
+import { kernelColumns, partOf, printTable, timeKernels } from './harness.mjs';
 import { opOf } from './kernel-job.mjs';
 
 /**
@@ -44,8 +44,14 @@ export function bandwidthJobs(name, { extra = {}, quick }) {
 /** Times the jobs for each number of threads and prints them. */
 export async function bandwidth(title, jobs, { isa, threads, meter, effort, deadline }) {
   const results = { rows: [], leftOut: [] };
-  for (const nThread of threads) {
-    const timed = await timeKernels(jobs, [ourKernels(isa)], { threads: nThread, isa, meter, effort, deadline });
+  for (const [i, nThread] of threads.entries()) {
+    const timed = await timeKernels(jobs, [ourKernels(isa)], {
+      threads: nThread,
+      isa,
+      meter,
+      effort,
+      deadline: partOf(deadline, threads.length - i),
+    });
     printTable(
       `${title}, ${isa}, ${threadText(nThread)}; limit: a copy of as many bytes`,
       [['call', ({ id }) => id], ...kernelColumns],

@@ -5,8 +5,11 @@ import {
   againstBestPeer,
   kernelColumns,
   median,
+  partOf,
+  peerColumns,
   percent,
   printTable,
+  printVersions,
   timeKernels,
   times,
   timeText,
@@ -117,9 +120,15 @@ export async function gemm({ quick, isa, threads, meter, effort, deadline, withP
   reportAbsent(absent);
   const contenders = [ourKernels(isa), ourKernels(isa, fused, 'fused'), ...peers];
   const results = { rows: [], layers: [], leftOut: [] };
-  for (const nThread of threads) {
+  for (const [i, nThread] of threads.entries()) {
     const jobs = jobsOf(quick);
-    const { rows, leftOut } = await timeKernels(jobs, contenders, { threads: nThread, isa, meter, effort, deadline });
+    const { rows, leftOut } = await timeKernels(jobs, contenders, {
+      threads: nThread,
+      isa,
+      meter,
+      effort,
+      deadline: partOf(deadline, threads.length - i),
+    });
     const plain = rows.filter(({ contender }) => contender !== fused);
     const epilogue = (row) => {
       const other = rows.find(({ id, contender }) => id === row.id && contender === fused);
@@ -132,11 +141,11 @@ export async function gemm({ quick, isa, threads, meter, effort, deadline, withP
         ['product', ({ id }) => id],
         ...kernelColumns,
         ['+ epilogue', ({ fusedCost }) => (fusedCost === undefined ? '' : times(fusedCost))],
-        ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
-        ['its time / ours', ({ ratio }) => times(ratio)],
+        ...peerColumns,
       ],
       ours,
     );
+    printVersions(rows);
     const layers = layerRows(plain);
     printTable(
       `a layer's twelve products, ${isa}, ${threadText(nThread)}`,

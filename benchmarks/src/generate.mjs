@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { here, ourEnvironment, threadText } from './contender.mjs';
-import { percent, printTable, quartiles, runOnce, times, timeText } from './harness.mjs';
+import { percent, printTable, printVersions, quartiles, runOnce, times, timeText } from './harness.mjs';
 import { reportAbsent, torchPeers } from './peers.mjs';
 import { sizes } from './sizes.mjs';
 
@@ -15,7 +15,7 @@ function agreement(tokens, expected) {
   return tokens.filter((row, b) => row.every((token, t) => token === expected[b][t])).length / expected.length;
 }
 
-export async function generate({ quick, isa, threads, withPeers }) {
+export async function generate({ quick, isa, threads, withPeers, deadline }) {
   const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
   reportAbsent(torch.absent);
   const size = 'medium';
@@ -42,6 +42,7 @@ export async function generate({ quick, isa, threads, withPeers }) {
     }));
     const field = [...ours, ...peers].map((contender) => ({ ...contender, seconds: [], agreement: 1 }));
     for (let round = 0; round < (quick ? 1 : 3); round++) {
+      if (round > 0 && performance.now() > deadline) break;
       for (const contender of field) {
         const result = await runOnce(contender.name, contender.command, contender.env, contender.threads);
         contender.seconds.push(...result.seconds);
@@ -70,10 +71,10 @@ export async function generate({ quick, isa, threads, withPeers }) {
         waitShare: contender.waitShare,
       };
     });
-    const torchRows = rows.filter(({ contender }) => contender.startsWith('PyTorch'));
-    const best = torchRows.toSorted((a, b) => b.tokensPerSec - a.tokensPerSec)[0];
-    for (const row of rows) {
-      if (best !== undefined && row.contender.startsWith('physlm')) row.ratio = row.tokensPerSec / best.tokensPerSec;
+    const isOurs = ({ contender }) => contender.startsWith('physlm');
+    for (const row of rows.filter(isOurs)) {
+      const same = rows.filter((peer) => !isOurs(peer) && peer.threads === row.threads);
+      if (same.length > 0) row.ratio = row.tokensPerSec / Math.max(...same.map(({ tokensPerSec }) => tokensPerSec));
     }
     printTable(
       `greedy decoding, ${isa}, ${size}: ${config.nLayer} layers, d=${config.dModel}, batch ${nBatch}, ${nPrompt} + ${nNew} tokens`,
@@ -88,6 +89,7 @@ export async function generate({ quick, isa, threads, withPeers }) {
       ],
       rows,
     );
+    printVersions(rows);
     return { rows, absent: torch.absent };
   } finally {
     rmSync(folder, { recursive: true });

@@ -163,6 +163,12 @@ async function sample({ meter, job, isa, threads, worker, pauseMs }, work) {
   return { seconds, limit: before === undefined ? undefined : (before + after) / 2, wait: wait / wall / threads };
 }
 
+/** When the next of `parts` equal shares of the time until `deadline` is over. */
+export function partOf(deadline, parts) {
+  const now = performance.now();
+  return now + (deadline - now) / parts;
+}
+
 /** A sample counts as undisturbed when its threads waited for a core less than this share of the time. */
 const QUIET = 0.03;
 
@@ -283,13 +289,30 @@ export const kernelColumns = [
   ['quiet', ({ nQuiet, nSample }) => `${nQuiet}/${nSample}`],
 ];
 
-/** The ratio of the best peer's time to ours for each of our rows; undefined where no peer did the job. */
+/** Undisturbed samples below which a time says little. */
+const ENOUGH = 3;
+
+/** The best peer for each of our rows, by the ratio of its time to ours; undefined where no peer did the job. */
 export function againstBestPeer(rows, ours) {
   return rows
     .filter(({ contender }) => contender === ours)
     .map((row) => {
       const peers = rows.filter((one) => one.id === row.id && one.contender !== ours);
       const best = peers.toSorted((a, b) => a.seconds.median - b.seconds.median)[0];
-      return { ...row, bestPeer: best?.contender, ratio: best && best.seconds.median / row.seconds.median };
+      if (best === undefined) return row;
+      const sure = [row, best].every(({ nQuiet }) => nQuiet >= ENOUGH);
+      return { ...row, bestPeer: best.contender, ratio: best.seconds.median / row.seconds.median, sure };
     });
+}
+
+/** The last columns of a table of {@link againstBestPeer}; a question mark stands where too few samples were quiet. */
+export const peerColumns = [
+  ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
+  ['its time / ours', ({ ratio, sure }) => `${times(ratio)}${ratio === undefined || sure ? '' : ' ?'}`],
+];
+
+/** Says which version and settings stand behind each contender's name. */
+export function printVersions(rows) {
+  const versions = new Map(rows.map(({ contender, version }) => [contender, version]));
+  for (const [contender, version] of versions) console.log(`  ${contender}: ${version}`);
 }

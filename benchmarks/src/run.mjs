@@ -95,41 +95,9 @@ console.log(
 
 const effort = options.quick
   ? { rounds: 1, samples: 3, sampleSeconds: 0.008, pauseMs: 3 }
-  : { rounds: 3, samples: 4, sampleSeconds: 0.05, pauseMs: 20 };
+  : { rounds: 3, samples: 3, sampleSeconds: 0.03, pauseMs: 12 };
 const written = [];
-try {
-  for (const name of positionals.length > 0 ? positionals : Object.keys(benchmarks)) {
-    const started = performance.now();
-    const peak = [];
-    for (const nThread of threads) peak.push({ threads: nThread, fmaGflops: await meter.fma(facts.isa, nThread) });
-    const run = await benchmarks[name]();
-    const results = await run({
-      quick: options.quick,
-      isa: facts.isa,
-      threads,
-      nCore,
-      meter,
-      effort,
-      withPeers: !options['no-peers'],
-      deadline: started + 1000 * maxSeconds,
-    });
-    const seconds = Math.round((performance.now() - started) / 1000);
-    if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);
-    console.log(`${name}: ${seconds} s`);
-    written.push({
-      what: name,
-      command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd(),
-      quick: options.quick,
-      seconds,
-      machine: facts,
-      threads,
-      peak,
-      ...results,
-    });
-  }
-} finally {
-  await meter.close();
-}
+const failed = [];
 
 function write(file, record) {
   mkdirSync(dirname(file), { recursive: true });
@@ -137,10 +105,49 @@ function write(file, record) {
   console.log(`kept in ${relative(process.cwd(), file)}`);
 }
 
-if (options.out !== undefined) write(resolve(options.out), written.length === 1 ? written[0] : written);
-else if (!options.quick) {
-  const folder = join(root, 'benchmarks', 'results', machineName(facts));
-  // The widest instruction set goes without saying.
-  const suffix = facts.isa === facts.isas[0] ? '' : `-${facts.isa}`;
-  for (const record of written) write(join(folder, `${facts.date}-${record.what}${suffix}.json`), record);
+async function measure(name) {
+  const started = performance.now();
+  const peak = [];
+  for (const nThread of threads) peak.push({ threads: nThread, fmaGflops: await meter.fma(facts.isa, nThread) });
+  const run = await benchmarks[name]();
+  const results = await run({
+    quick: options.quick,
+    isa: facts.isa,
+    threads,
+    nCore,
+    meter,
+    effort,
+    withPeers: !options['no-peers'],
+    deadline: started + 1000 * maxSeconds,
+  });
+  const seconds = Math.round((performance.now() - started) / 1000);
+  if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);
+  console.log(`${name}: ${seconds} s`);
+  const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd();
+  return { what: name, command, quick: options.quick, seconds, machine: facts, threads, peak, ...results };
+}
+
+const folder = join(root, 'benchmarks', 'results', machineName(facts));
+// The widest instruction set goes without saying.
+const suffix = facts.isa === facts.isas[0] ? '' : `-${facts.isa}`;
+for (const name of positionals.length > 0 ? positionals : Object.keys(benchmarks)) {
+  try {
+    const record = await measure(name);
+    written.push(record);
+    if (options.out === undefined && !options.quick) {
+      write(join(folder, `${facts.date}-${record.what}${suffix}.json`), record);
+    }
+  } catch (error) {
+    // The others can still be measured; the run as a whole has failed.
+    console.error(`${name} failed: ${error.stack}`);
+    failed.push(name);
+  }
+}
+await meter.close();
+if (options.out !== undefined && written.length > 0) {
+  write(resolve(options.out), positionals.length === 1 ? written[0] : written);
+}
+if (failed.length > 0) {
+  console.error(`failed: ${failed.join(', ')}`);
+  process.exit(1);
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { here, ourEnvironment, threadText } from './contender.mjs';
-import { median, percent, printTable, quartiles, runOnce, times } from './harness.mjs';
+import { median, percent, printTable, printVersions, quartiles, runOnce, times } from './harness.mjs';
 import { reportAbsent, torchPeers } from './peers.mjs';
 import { optimizer, sizes } from './sizes.mjs';
 
@@ -162,6 +162,7 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
         ],
         rows,
       );
+      printVersions(rows);
     } finally {
       rmSync(folder, { recursive: true });
     }
