@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The same training step in PyTorch: train_step.py SIZE.json THREADS STEPS WEIGHTS. Prints one JSON line.
+"""The same training step in PyTorch: train_step.py SIZE.json THREADS STEPS WEIGHTS SECONDS. Prints one JSON line.
 
-THREADS 0 leaves the number of threads to PyTorch. Reads the first weights from a safetensors file with the names of
-GPTNeoXForCausalLM (sequential residuals, rotary on the whole head, gelu_new, tied embeddings)."""
+Takes four steps at least, and no more once SECONDS have passed. THREADS 0 leaves the number of threads to PyTorch. Reads
+the first weights from a safetensors file with the names of GPTNeoXForCausalLM (sequential residuals, rotary on
+the whole head, gelu_new, tied embeddings)."""
 
 import json
 import math
@@ -111,7 +112,10 @@ def main():
         foreach=True,
     )
     ms, losses = [], []
+    end = time.perf_counter() + float(sys.argv[5])
     for step in range(steps):
+        if step >= 4 and time.perf_counter() > end:
+            break
         start = time.perf_counter()
         rows = [tokens(step * size["B"] + b, size["T"] + 1, config["dVocab"]) for b in range(size["B"])]
         batch = torch.from_numpy(numpy.stack(rows))

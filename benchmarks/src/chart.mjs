@@ -6,6 +6,11 @@ const colours = ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9
 const textStyle = { fontFamily: 'system-ui, Helvetica, Arial, sans-serif', fontSize: 12, color: '#1c2430' };
 const width = 820;
 
+// Without a browser nobody can measure text: a generous guess keeps labels apart and whole.
+echarts.setPlatformAPI({
+  measureText: (text, font) => ({ width: text.length * 0.6 * (Number.parseFloat(font?.match(/[\d.]+px/)?.[0]) || 12) }),
+});
+
 function render(height, option) {
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
   try {

@@ -109,7 +109,18 @@ function layerRows(rows) {
       const rate = sum(({ flops }) => flops) / seconds / 1e9;
       // Weighted by time: what the machine could have done in the minutes that these products took.
       const possible = limit && sum((row) => row.seconds.median * row.limit) / seconds;
-      return { d, tokens, contender, threads, seconds, rate, limit, fraction: possible && rate / possible };
+      return {
+        d,
+        tokens,
+        contender,
+        threads,
+        seconds,
+        rate,
+        limit,
+        fraction: possible && rate / possible,
+        nSample: sum(({ nSample }) => nSample),
+        nQuiet: sum(({ nQuiet }) => nQuiet),
+      };
     });
 }
 
@@ -155,6 +166,7 @@ export async function gemm({ quick, isa, threads, meter, effort, deadline, withP
         ['time', ({ seconds }) => timeText(seconds)],
         ['GFLOP/s', ({ rate }) => rate.toFixed(1)],
         ['of peak', ({ fraction }) => percent(fraction)],
+        ['quiet', ({ nQuiet, nSample }) => `${nQuiet}/${nSample}`],
       ],
       layers,
     );

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { barChart, lineChart } from './chart.mjs';
-import { percent, timeText } from './harness.mjs';
+import { median, percent, timeText } from './harness.mjs';
 import { machine, machineName, root } from './machine.mjs';
 
 /** The latest kept result of each benchmark and instruction set, as `{ what, isa, … }`. */
@@ -279,16 +279,27 @@ svg { max-width: 100%; height: auto; } figure { margin: 0; } figcaption, .note {
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } td, th { padding: .15rem .7rem .15rem 0; text-align: right; border-bottom: 1px solid #e3e7ec; }
 td:first-child, th:first-child { text-align: left; } .wide { overflow-x: auto; }`;
 
+/** How undisturbed a benchmark was: samples that waited for no core, or the median share of time spent waiting for one. */
+function quietness({ rows, waitShare }) {
+  const total = (of) => rows.reduce((sum, row) => sum + (of(row) ?? 0), 0);
+  const nSample = total((row) => row.nSample);
+  if (nSample > 0) return `${percent(total((row) => row.nQuiet) / nSample)} of samples`;
+  const waits = rows.map((row) => row.waitShare).filter((wait) => wait !== undefined);
+  const wait = waits.length > 0 ? median(waits) : waitShare;
+  return wait === undefined ? '–' : `waited ${percent(wait)}`;
+}
+
 function provenance(records) {
   return htmlTable(
-    ['benchmark', 'instruction set', 'date', 'commit', 'threads', 'peak, GFLOP/s', 'took', 'file'],
-    records.map(({ what, isa, machine: at, threads, peak, seconds, file }) => [
+    ['benchmark', 'instruction set', 'date', 'commit', 'threads', 'peak, GFLOP/s', 'quiet', 'took', 'file'],
+    records.map(({ what, isa, machine: at, threads, peak, seconds, file, ...rest }) => [
       what,
       isa,
       at.date,
       at.dirty ? `${at.commit} with changes` : at.commit,
       threads.join(', '),
       peak.map(({ fmaGflops }) => (fmaGflops ? Math.round(fmaGflops) : '–')).join(', '),
+      quietness(rest),
       timeText(seconds),
       file,
     ]),
@@ -322,7 +333,9 @@ export async function report() {
       sections.push(`<section><h2>${escapeHtml(title)}</h2>${body}</section>`);
       continue;
     }
-    for (const { id, title, caption, svg, columns, rows } of chartsOf(record)) {
+    for (const { id, title, caption, svg, columns, rows } of chartsOf(record).filter(
+      (chart) => chart.rows.length > 0,
+    )) {
       writeFileSync(join(charts, `${id}.svg`), `${svg}\n`);
       const numbers = `<details><summary>Numbers</summary>${htmlTable(columns, rows)}</details>`;
       sections.push(

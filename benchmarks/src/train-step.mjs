@@ -30,7 +30,7 @@ function contendersOf(isa, threads, torch, quick) {
     name,
     threads: nThread || threads.at(-1),
     env,
-    command: (_, folder, nStep) => [
+    command: (_, folder, nStep, seconds) => [
       torch.python,
       [
         here('../peers/train_step.py'),
@@ -38,6 +38,7 @@ function contendersOf(isa, threads, torch, quick) {
         `${nThread}`,
         `${nStep}`,
         join(folder, 'model.safetensors'),
+        `${seconds}`,
       ],
     ],
   }));
@@ -82,13 +83,14 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
         rssMiB: 0,
         shares: [],
       }));
-      const turn = (contender, count) =>
-        runOnce(contender.name, contender.command(size, folder, count), contender.env, contender.threads);
+      const turn = (contender, count, seconds) =>
+        runOnce(contender.name, contender.command(size, folder, count, seconds), contender.env, contender.threads);
       let nParameter = 0;
       for (let round = 0; round < (quick ? 1 : 3); round++) {
+        if (round > 0 && performance.now() > deadline) break;
         for (const contender of field) {
           const before = await meter.fma(isa, contender.threads);
-          const result = await turn(contender, nStep);
+          const result = await turn(contender, nStep, quick ? 5 : 30);
           const after = await meter.fma(isa, contender.threads);
           contender.ms.push(...result.ms);
           contender.losses = result.losses;
@@ -102,9 +104,9 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
           nParameter = result.nParameter ?? nParameter;
         }
       }
-      if (!quick && torch.python !== undefined) {
+      if (!quick && torch.python !== undefined && performance.now() < deadline) {
         const peer = field.find(({ name }) => name.startsWith('PyTorch'));
-        const [one, other] = [await turn(field[0], overlaySteps(size)), await turn(peer, overlaySteps(size))];
+        const [one, other] = [await turn(field[0], overlaySteps(size), 600), await turn(peer, overlaySteps(size), 600)];
         const worst = lossDifference(peer.name, other.losses, one.losses);
         results.overlays.push({
           size,
