@@ -63,7 +63,7 @@ describe('bad usage: one line that names the nearest valid word, exit code 2', (
     [['run', 'capacity', '--resume', '--fresh'], '--fresh'],
     [['run', 'capacity', '--set', 'nPeople'], 'name=value'],
     [['run', 'capacity', '--set', 'nPeople=many'], 'nPeople'],
-    [['run', 'capacity', '--scale', 'tiny', '--set', 'nLayer=3', '--check'], 'check'],
+    [['run', 'capacity', '--scale', 'tiny', '--set', 'nLayer=1', '--check'], 'check'],
     [['report', 'no-such-folder'], 'no-such-folder'],
   ])('%j', async (argv, named) => {
     const { code, stderr } = await physlm(argv, { real: true });

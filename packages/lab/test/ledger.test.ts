@@ -86,7 +86,7 @@ describe('recording runs', () => {
   });
 
   test('a run of other parameters is refused', () => {
-    const experiment = capacity({ scale: 'tiny', seed: 1, parameters: { nLayer: 3 } });
+    const experiment = capacity({ scale: 'tiny', seed: 1, parameters: { nLayer: 1 } });
     expect(() => recordRun(folder, capacityTwoBits, { experiment, results: resultsOf(1, 1), environment })).toThrow(
       ConfigError,
     );
