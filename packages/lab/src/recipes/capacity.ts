@@ -77,11 +77,12 @@ const storesWhatItIsShown = (share: number): Expectation => ({
 export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
   tiny: {
     ...mini,
-    describe: '300 people, a model of 52 thousand parameters with room to spare',
+    describe: '300 people, a model of 40 thousand parameters with room to spare',
     nPeople: 300,
-    exposures: 240,
-    nLayer: 3,
+    exposures: 300,
+    nLayer: 2,
     dModel: 32,
+    lrPeak: 8e-3,
     expect: [storesWhatItIsShown(0.9)],
   },
   small: {
