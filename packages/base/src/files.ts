@@ -1,4 +1,14 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { OutputError, PhyslmError } from './error.js';
 
@@ -10,7 +20,7 @@ import { OutputError, PhyslmError } from './error.js';
 export function writeFileAtomic(path: string, data: string | Uint8Array | readonly Uint8Array[]): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    createFolder(dirname(path));
     const file = openSync(temporary, 'w');
     try {
       const parts = typeof data === 'string' ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
@@ -27,6 +37,32 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | readon
   } catch (error) {
     removeQuietly(temporary);
     throw new OutputError(path, `cannot be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Makes a folder and those above it, where they are missing.
+ *
+ * @throws OutputError naming the folder that cannot be made.
+ */
+export function makeFolder(path: string): void {
+  try {
+    createFolder(path);
+  } catch (error) {
+    throw new OutputError(path, `cannot be created: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** One by one: on file systems that take no folders, as /proc, the recursive call of Node.js tries again without end. */
+function createFolder(path: string): void {
+  if (existsSync(path)) return;
+  const above = dirname(path);
+  if (above !== path) createFolder(above);
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Another process was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -6,6 +6,7 @@ import {
   ConfigError,
   canonicalJson,
   digest,
+  makeFolder,
   nearest,
   OutputError,
   readJsonLines,
@@ -45,6 +46,12 @@ describe('files', () => {
     writeFileAtomic(path, [new Uint8Array([116, 119]), new Uint8Array([111])]);
     expect(readFileSync(path, 'utf8')).toBe('two');
     expect(() => writeFileAtomic(join(path, 'below-a-file'), 'x')).toThrow(OutputError);
+    makeFolder(join(path, '..', 'a', 'b'));
+    makeFolder(join(path, '..', 'a', 'b'));
+    expect(() => makeFolder(join(path, 'below-a-file'))).toThrow(/cannot be created/);
+  });
+  it.skipIf(!existsSync('/proc/self'))('gives up on a file system without folders (Linux: /proc)', () => {
+    expect(() => makeFolder('/proc/physlm/run')).toThrow('/proc/physlm');
   });
 });
 

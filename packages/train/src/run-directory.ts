@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   CheckpointError,
   ConfigError,
   type ConfigProblem,
   canonicalJson,
+  makeFolder,
   OutputError,
   PhyslmError,
   readJsonLines,
@@ -66,11 +67,7 @@ export class RunDirectory {
       checkWritable(path);
       return run;
     }
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new OutputError(path, `cannot be created: ${(error as Error).message}`, { cause: error });
-    }
+    makeFolder(path);
     run.writeJson('experiment.json', experiment);
     return run;
   }
@@ -137,7 +134,7 @@ export class RunDirectory {
     const temporary = `${final}.tmp`;
     try {
       rmSync(temporary, { recursive: true, force: true });
-      mkdirSync(temporary, { recursive: true });
+      makeFolder(temporary);
       write(temporary);
       // A checkpoint of this step can only be one that this very run wrote before it was resumed from an earlier one.
       rmSync(final, { recursive: true, force: true });
