@@ -36,7 +36,9 @@ def tokens(window, n, vocabulary):
     x = (numpy.uint64(window * 0x9E3779B1 & 0xFFFFFFFF) + k * numpy.uint64(0x85EBCA77)) & mask
     x = ((x ^ (x >> numpy.uint64(15))) * numpy.uint64(0x2C1B3C6D)) & mask
     x = ((x ^ (x >> numpy.uint64(12))) * numpy.uint64(0x297A2D39)) & mask
-    return ((x ^ (x >> numpy.uint64(15))) % numpy.uint64(vocabulary)).astype(numpy.int64)
+    x = x ^ (x >> numpy.uint64(15))
+    v = numpy.uint64(vocabulary)
+    return numpy.minimum(x % v, (x >> numpy.uint64(11)) % v).astype(numpy.int64)
 
 
 class Gpt(torch.nn.Module):

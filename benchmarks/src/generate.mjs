@@ -20,8 +20,8 @@ export async function generate({ quick, isa, threads, withPeers, deadline }) {
   reportAbsent(torch.absent);
   const size = 'medium';
   const { T, config } = sizes[size];
-  const nNew = quick ? 48 : T - nPrompt;
-  const counts = [nBatch, nPrompt, nNew, quick ? 2 : 3].map(String);
+  const nNew = quick ? 32 : T - nPrompt;
+  const counts = [nBatch, nPrompt, nNew, quick ? 1 : 3].map(String);
   const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
   try {
     writeFileSync(join(folder, 'size.json'), JSON.stringify(sizes[size]));

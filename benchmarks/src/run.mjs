@@ -18,6 +18,20 @@ const benchmarks = {
   'side-by-side': async () => (await import('./side-by-side.mjs')).sideBySide,
 };
 
+/** Seconds after which a quick benchmark leaves the rest out, so that all together stay under three minutes. */
+const quickSeconds = {
+  gemm: 35,
+  attention: 32,
+  norm: 15,
+  loss: 8,
+  optimizer: 8,
+  'train-step': 25,
+  generate: 15,
+  data: 6,
+  memory: 6,
+  'side-by-side': 6,
+};
+
 const usage = `npm run bench -- [NAME …] [options]
   NAME             ${Object.keys(benchmarks).join(', ')}; all when absent
   report           writes the page of charts from the kept results, and measures nothing
@@ -70,8 +84,9 @@ const nCore = availableParallelism();
 const threads = (options.threads ?? (nCore > 1 ? '1,2' : '1')).split(',').map(Number);
 if (!threads.every((n) => Number.isInteger(n) && n >= 1))
   fail(`--threads wants whole numbers from 1, not ${options.threads}`);
-const maxSeconds = Number(options['max-seconds'] ?? Number.POSITIVE_INFINITY);
-if (!(maxSeconds > 0)) fail(`--max-seconds wants a number above 0, not ${options['max-seconds']}`);
+const maxSeconds = options['max-seconds'] === undefined ? undefined : Number(options['max-seconds']);
+if (maxSeconds !== undefined && !(maxSeconds > 0))
+  fail(`--max-seconds wants a number above 0, not ${options['max-seconds']}`);
 
 // The addon reads these when it is loaded, so they are settled before anything imports it.
 if (options.isa !== undefined) process.env.PHYSLM_CPU_ISA = options.isa;
@@ -118,7 +133,7 @@ async function measure(name) {
     meter,
     effort,
     withPeers: !options['no-peers'],
-    deadline: started + 1000 * maxSeconds,
+    deadline: started + 1000 * (maxSeconds ?? (options.quick ? quickSeconds[name] : Number.POSITIVE_INFINITY)),
   });
   const seconds = Math.round((performance.now() - started) / 1000);
   if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);

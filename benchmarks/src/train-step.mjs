@@ -57,7 +57,7 @@ function productShare(kernelMs) {
 /** Two roundings of the same sum drift apart slowly; another computation would differ at once. */
 function lossDifference(contender, losses, expected) {
   const worst = Math.max(...losses.map((loss, i) => Math.abs(loss - expected[i])));
-  if (!(worst < 5e-3)) throw new Error(`${contender} does other work: losses differ by ${worst}`);
+  if (!(worst < 2e-4)) throw new Error(`${contender} does other work: losses differ by ${worst}`);
   return worst;
 }
 
