@@ -90,7 +90,7 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, deadlin
         if (round > 0 && performance.now() > deadline) break;
         for (const contender of field) {
           const before = await meter.fma(isa, contender.threads);
-          const result = await turn(contender, nStep, quick ? 5 : 30);
+          const result = await turn(contender, nStep, quick ? 3 : 30);
           const after = await meter.fma(isa, contender.threads);
           contender.ms.push(...result.ms);
           contender.losses = result.losses;
