@@ -1,5 +1,8 @@
 import type { Tensor } from './tensor.js';
 
+/** Indices [output, input] of two tensors of one command that may share their memory. */
+export type Reuse = readonly [output: number, input: number];
+
 /** One kernel call: the unit that devices run and recordings hold. */
 export interface Command {
   /** `<op>_forward` or `<op>_backward`. */
@@ -8,6 +11,8 @@ export interface Command {
   /** An undefined output is one that nobody wants. */
   readonly outputs: readonly (Tensor | undefined)[];
   readonly attrs: readonly number[];
+  /** Pairs [output, input]: the kernel may write this output over that input. */
+  readonly reuses?: readonly Reuse[] | undefined;
   /** Whether the device's own kernel serves this call; otherwise the TypeScript kernel of the same name does. */
   readonly native: boolean;
 }

@@ -1,5 +1,6 @@
 import { invariant } from '@physlm/base';
 import { backward, recordNode } from './autograd.js';
+import type { Reuse } from './command.js';
 import { type Device, type DeviceName, deviceStatus } from './device.js';
 import { NativeError, ShapeError } from './error.js';
 import { copyInto } from './primitives.js';
@@ -36,6 +37,8 @@ export interface OpSpec<I extends Axes, O extends Axes, A extends AttrKinds> {
   /** Outputs that overwrite an input: `{ wNext: 'w' }`. */
   readonly inPlace?: Readonly<Partial<Record<keyof O & string, keyof I & string>>>;
   readonly attrs: A;
+  /** Which results a kernel may write over which of its inputs, once nobody else reads them; indices of the kernel call. */
+  readonly reuses?: { readonly forward?: readonly Reuse[]; readonly backward?: readonly Reuse[] };
   /** Sizes of axis letters that occur in outputs only. */
   readonly outputDims?: (dims: Dims, attrs: Attrs<A>) => Dims;
   /** Constraints the axis letters cannot say; returns the complaint, or undefined. */
@@ -125,7 +128,7 @@ function launch<I extends Axes, O extends Axes, A extends AttrKinds>(
     }),
   );
   const command = { inputs: inputList, outputs: Object.values(outputs), attrs: attrValues, native: true };
-  device.execute({ ...command, kernel: `${spec.name}_forward` });
+  device.execute({ ...command, kernel: `${spec.name}_forward`, reuses: spec.reuses?.forward });
   if (spec.backward !== 'none') {
     const differentiable = Object.keys(spec.outputs).filter((name) => !spec.auxiliary?.includes(name));
     recordNode(
@@ -168,6 +171,7 @@ function nativeBackward<I extends Axes, O extends Axes, A extends AttrKinds>(
       outputs: floats,
       attrs,
       native: true,
+      reuses: spec.reuses?.backward,
     });
     return results;
   };

@@ -13,7 +13,8 @@ interface Lifetime {
 
 /**
  * Places every planned memory in one arena so that memories alive at the same command never overlap. Largest first, each
- * at the lowest offset that is free for its whole lifetime. Memories in `kept` live to the end.
+ * at the lowest offset that is free for its whole lifetime. Memories in `kept` live to the end. A result takes the place
+ * of an input that nobody reads afterwards where the kernel may overwrite it.
  *
  * @see Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size".
  */
@@ -36,6 +37,8 @@ export function planArena(
   });
   for (const lifetime of lifetimes.values()) if (kept.has(lifetime.memory)) lifetime.last = commands.length;
 
+  const standsIn = shareDyingInputs(commands, lifetimes);
+
   const placed: { readonly lifetime: Lifetime; readonly offset: number }[] = [];
   const offsets = new Map<Memory, number>();
   let arenaBytes = 0;
@@ -53,5 +56,26 @@ export function planArena(
     offsets.set(lifetime.memory, offset);
     arenaBytes = Math.max(arenaBytes, offset + lifetime.byteLength);
   }
+  for (const [memory, place] of standsIn) offsets.set(memory, offsets.get(place)!);
   return { offsets, byteLength: arenaBytes };
+}
+
+/** Takes out of `lifetimes` every result that goes where a dying input lies; says whose place each takes. */
+function shareDyingInputs(commands: readonly Command[], lifetimes: Map<Memory, Lifetime>): ReadonlyMap<Memory, Memory> {
+  const standsIn = new Map<Memory, Memory>();
+  commands.forEach(({ inputs, outputs, reuses = [] }, at) => {
+    for (const [o, i] of reuses) {
+      const [output, input] = [outputs[o], inputs[i]!];
+      const born = output && lifetimes.get(output.memory);
+      const place = standsIn.get(input.memory) ?? input.memory;
+      const dying = lifetimes.get(place);
+      if (output === undefined || born?.first !== at || dying?.last !== at || place === output.memory) continue;
+      const whole = output.byteLength === input.byteLength && output.memory.byteLength === place.byteLength;
+      if (!whole || output.byteOffset !== 0 || input.byteOffset !== 0) continue;
+      dying.last = born.last;
+      lifetimes.delete(output.memory);
+      standsIn.set(output.memory, place);
+    }
+  });
+  return standsIn;
 }

@@ -1,5 +1,6 @@
 import { invariant } from '@physlm/base';
 import { recordNode } from './autograd.js';
+import type { Reuse } from './command.js';
 import { ShapeError } from './error.js';
 import { broadcastShape } from './strides.js';
 import { type Dtype, type Shape, sizeOf, type Tensor } from './tensor.js';
@@ -15,6 +16,7 @@ interface Call {
   readonly into?: Tensor | undefined;
   /** Whether the device's kernel of this name serves the call. */
   readonly native?: boolean;
+  readonly reuses?: readonly Reuse[];
   readonly gradient?: Gradient;
 }
 
@@ -23,7 +25,7 @@ function apply(name: string, inputs: readonly Tensor[], shape: Shape, call: Call
   const output = call.into ?? device.empty(shape, call.dtype ?? inputs[0]!.dtype);
   const kernel = `${name}_forward`;
   const native = call.native === true && output.dtype === 'f32' && device.kernelIndex(kernel) !== undefined;
-  device.execute({ kernel, inputs, outputs: [output], attrs: call.attrs ?? [], native });
+  device.execute({ kernel, inputs, outputs: [output], attrs: call.attrs ?? [], native, reuses: call.reuses });
   const { gradient } = call;
   if (gradient !== undefined)
     recordNode(device, inputs, [output], ([dy]) => (dy === undefined ? [] : gradient(dy, output)));
@@ -39,7 +41,15 @@ function elementwise(name: string, a: Tensor, b: Tensor, call: Call): Tensor {
 /** a + b. */
 export function add(a: Tensor, b: Tensor, into?: Tensor): Tensor {
   const gradient: Gradient = (dy) => [sumTo(dy, a.shape), sumTo(dy, b.shape)];
-  return elementwise('add', a, b, { into, native: a.size === b.size, gradient });
+  return elementwise('add', a, b, {
+    into,
+    native: a.size === b.size,
+    reuses: [
+      [0, 0],
+      [0, 1],
+    ],
+    gradient,
+  });
 }
 /** a − b. */
 export function sub(a: Tensor, b: Tensor): Tensor {

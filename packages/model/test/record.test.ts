@@ -1,6 +1,7 @@
 import { Rng } from '@physlm/base';
 import { describe, expect, it } from 'vitest';
 import {
+  add,
   backward,
   buildModel,
   crossEntropy,
@@ -85,6 +86,22 @@ describe('recording', () => {
     x.values().set([10, 20, 30, 40]);
     program.run();
     expect(program.results.y.toArray()).toEqual([60, 70, 80, 90]);
+  });
+  it('puts a result where a dying input lies, where the kernel may, and nowhere else', () => {
+    const device = openDevice('js');
+    const [x, y] = [device.tensor([1, 2], [2]), device.tensor([10, 20], [2])];
+    const program = device.record(() => {
+      const a = add(x, y);
+      const b = add(a, y); // over a, which dies here
+      const c = add(b, b); // not over b, which lives on
+      return { d: add(c, b), c };
+    });
+    program.run();
+    program.run();
+    expect(program.results.c.toArray()).toEqual([42, 84]);
+    expect(program.results.d.toArray()).toEqual([63, 126]);
+    expect(program.arenaBytes).toBe(2 * 64);
+    expect(x.toArray()).toEqual([1, 2]);
   });
   it('drops commands whose results nobody reads', () => {
     const device = openDevice('js');

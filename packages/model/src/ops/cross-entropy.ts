@@ -15,6 +15,7 @@ export const crossEntropy = defineOp({
   integers: ['targets'],
   outputs: { loss: 'R', lse: 'R' },
   auxiliary: ['lse'],
+  reuses: { backward: [[0, 0]] },
   attrs: { ignore: 'i32' },
   reference: ({ logits, targets }, { ignore }) => {
     const R = logits.shape[0]!;

@@ -17,6 +17,7 @@ export const gelu = defineOp({
   source: 'arXiv:1606.08415, tanh form',
   inputs: { x: 'N' },
   outputs: { y: 'N' },
+  reuses: { forward: [[0, 0]], backward: [[0, 1]] },
   attrs: {},
   reference: ({ x }) => ({ y: geluReference(x) }),
   backward: { saves: ['x'] },

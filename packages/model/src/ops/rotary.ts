@@ -16,6 +16,7 @@ export const rotary = defineOp({
   inputs: { x: 'BTP', positions: 'T' },
   integers: ['positions'],
   outputs: { y: 'BTP' },
+  reuses: { forward: [[0, 0]], backward: [[0, 1]] },
   attrs: { nHead: 'i32', dHead: 'i32', dRotary: 'i32', base: 'f64' },
   invalid: ({ P }, { nHead, dHead, dRotary }) => {
     if (P! % dHead !== 0 || nHead * dHead > P!) return `at least ${nHead} heads of ${dHead} in P`;
