@@ -69,19 +69,26 @@ function gather(values, axes, dims, picks) {
   return out;
 }
 
-/** Worst difference, in units of the expected values' root mean square. */
-function worst(got, expected) {
+/**
+ * Worst difference, in units of the expected values' root mean square, and the most that an element uses of what the op's
+ * declaration allows it: as in the conformance test, an element is as exact as the terms it is made of.
+ */
+function compare(got, expected, { atol, rtol }) {
   let squares = 0;
+  for (const one of expected) squares += one ** 2;
+  const rms = Math.sqrt(squares / expected.length);
   let difference = 0;
+  let used = 0;
   for (let i = 0; i < expected.length; i++) {
-    squares += expected[i] ** 2;
     const one = Math.abs(got[i] - expected[i]);
+    const share = one / (atol * Math.max(1, rms) + rtol * Math.abs(expected[i]));
     if (!(one <= difference)) difference = one;
+    if (!(share <= used)) used = share;
   }
-  return difference / Math.sqrt(squares / expected.length || 1);
+  return { error: difference / (rms || 1), used };
 }
 
-/** The largest error among the results of a call that has just run. */
+/** The largest error among the results of a call that has just run, and of the shares of the tolerance it uses. */
 export function differences(job, { op, results }) {
   const { dims, attrs } = job;
   const fullDims = { ...dims, ...op.outputDims?.(dims, attrs) };
@@ -94,7 +101,7 @@ export function differences(job, { op, results }) {
     groups.get(key).names.push({ name, axes });
   }
   const full = inputsOf(op, dims);
-  let error = 0;
+  const worst = { error: 0, used: 0 };
   for (const { picks, attrs: slicedAttrs, names } of groups.values()) {
     const sized = (all) => Object.fromEntries(Object.entries(all).map(([axis, n]) => [axis, picks[axis]?.length ?? n]));
     const slicedDims = sized(dims);
@@ -120,9 +127,11 @@ export function differences(job, { op, results }) {
     }
     for (const { name, axes } of names) {
       const got = gather(results[name].values(), axes, fullDims, picks);
-      error = Math.max(error, worst(got, expected[name].values()));
-      if (Number.isNaN(error)) throw new Error(`${op.name}.${name} is not a number`);
+      const { error, used } = compare(got, expected[name].values(), op.tolerance);
+      worst.error = Math.max(worst.error, error);
+      worst.used = Math.max(worst.used, used);
+      if (Number.isNaN(worst.used)) throw new Error(`${op.name}.${name} is not a number`);
     }
   }
-  return error;
+  return worst;
 }

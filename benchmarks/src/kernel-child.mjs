@@ -1,5 +1,6 @@
 // Our kernels as a worker: node kernel-child.mjs THREADS. Requests, one a line:
-//   prepare [check] JOB -> {"seconds": one call, "error": worst difference in units of the result's size}
+//   prepare [check] JOB -> {"seconds": one call, and if checked, "error": worst difference in units of the result's size,
+//                           "used": the most of its op's tolerance that an element uses; above 1 is wrong}
 //   time N              -> {"seconds": N calls}
 // JOB is JSON: {op, pass: 'forward' | 'backward' | 'both', dims, attrs, wants}. `wants` names the gradients that backward computes
 // (all when absent). Only kernels are timed: a call that none covers is an error, never the reference.
@@ -76,10 +77,10 @@ function prepare(text) {
   program = made.program;
   // An op that works in place has run once by now: it is checked on that run, before its inputs change again.
   if (made.op.inPlace === undefined) timed(1);
-  const error = check ? differences(job, made) : 0;
+  const found = check ? differences(job, made) : {};
   timed(1);
   const { rss } = process.memoryUsage();
-  return { seconds: Math.min(timed(1), timed(1)), error, rssMiB: Math.round(rss / 2 ** 20) };
+  return { seconds: Math.min(timed(1), timed(1)), ...found, rssMiB: Math.round(rss / 2 ** 20) };
 }
 
 console.log(JSON.stringify({ version: `physlm, ${device.native.isa()}, ${device.nThread} threads` }));
