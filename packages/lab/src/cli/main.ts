@@ -15,7 +15,7 @@ Examples:
   physlm laws --json                         what the papers claim, and what was measured
 
 Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
-transformers loads as they are. Equal runs give equal files; the device is the only thing that changes bits.
+transformers loads as they are. Equal runs give equal files; only another device or instruction set changes bits.
 
 Environment:
   PHYSLM_NATIVE    the native addon: 'auto' (default), 'off', or the path of a .node file

@@ -57,7 +57,8 @@ export async function renderSvg(figure: Figure): Promise<string> {
     chart.setOption(
       (figure.kind === 'bar' ? barOption(figure) : lineOption(figure)) as Parameters<typeof chart.setOption>[0],
     );
-    return plain(chart.renderToSVGString(), figure.id);
+    const title = figure.title.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+    return plain(chart.renderToSVGString(), figure.id).replace(/^<svg [^>]*>/, `$&\n<title>${title}</title>`);
   } finally {
     chart.dispose();
   }
