@@ -38,6 +38,7 @@ const usage = `npm run bench -- [NAME …] [options]
   --quick          a few small shapes, one round: under three minutes for everything; keeps no results
   --threads LIST   numbers of threads, as 1,2
   --isa NAME       avx512, avx2 or generic: for us, our peers and the measured peak
+  --size LIST      sizes of train-step, as medium,large; all when absent
   --out FILE       also writes the results to FILE, and only there
   --no-peers       measures our kernels alone
   --max-seconds N  leaves out the shapes that a benchmark has not reached after N seconds`;
@@ -55,6 +56,7 @@ function parsed() {
         quick: { type: 'boolean', default: false },
         threads: { type: 'string' },
         isa: { type: 'string' },
+        size: { type: 'string' },
         out: { type: 'string' },
         'no-peers': { type: 'boolean', default: false },
         'max-seconds': { type: 'string' },
@@ -133,6 +135,7 @@ async function measure(name) {
     meter,
     effort,
     withPeers: !options['no-peers'],
+    only: options.size?.split(','),
     deadline: started + 1000 * (maxSeconds ?? (options.quick ? quickSeconds[name] : Number.POSITIVE_INFINITY)),
   });
   const seconds = Math.round((performance.now() - started) / 1000);
@@ -144,7 +147,10 @@ async function measure(name) {
 
 const folder = join(root, 'benchmarks', 'results', machineName(facts));
 // The widest instruction set goes without saying.
-const suffix = facts.isa === facts.isas[0] ? '' : `-${facts.isa}`;
+const suffix = [facts.isa === facts.isas[0] ? [] : facts.isa, options.size?.split(',') ?? []]
+  .flat()
+  .map((word) => `-${word}`)
+  .join('');
 for (const name of positionals.length > 0 ? positionals : Object.keys(benchmarks)) {
   try {
     const record = await measure(name);

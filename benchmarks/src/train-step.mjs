@@ -65,11 +65,13 @@ function lossDifference(contender, losses, expected) {
   return worst;
 }
 
-export async function trainStep({ quick, isa, threads, meter, withPeers, deadline }) {
+export async function trainStep({ quick, isa, threads, meter, withPeers, only, deadline }) {
   const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
   reportAbsent(torch.absent);
   const results = { rows: [], overlays: [], leftOut: [] };
-  for (const size of quick ? Object.keys(quickSteps) : Object.keys(sizes)) {
+  const wrong = only?.find((size) => !(size in sizes));
+  if (wrong !== undefined) throw new Error(`no size is called ${wrong}; there are ${Object.keys(sizes).join(', ')}`);
+  for (const size of only ?? Object.keys(quick ? quickSteps : sizes)) {
     if (performance.now() > deadline) {
       results.leftOut.push(size);
       continue;
