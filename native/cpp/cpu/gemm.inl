@@ -376,6 +376,82 @@ static void dot_rows(int64_t n0, int64_t n1, int64_t K, const float* a, int64_t 
   for (; n < n1; n++) dots<R, 1>(K, a, lda, B.p + n * B.ld, B.ld, c + n, ldc, bias ? bias + n : nullptr);
 }
 
+/** The general product: B in packed blocks, A and C streamed. `onto`: C = C + A·B, each chain starting from C. */
+static int32_t gemm_blocks(int64_t M, int64_t N, int64_t K, const Operand& A, const Operand& B, float* C, int64_t ldc,
+                           const float* bias, float* y, int64_t ldy, bool onto) {
+  const int threads = physlm_threads();
+  const int64_t tiles = tile_count(M);
+  const int64_t blocks_k = K <= kBlockK + kBlockK / 4 ? 1 : ceil_div(K, kBlockK);
+  const int64_t depth = ceil_div(K, blocks_k);
+  const int64_t widest = most(kNR, kBlockFloats / most(1, depth) / kNR * kNR);
+  const int64_t block_n = round_up(ceil_div(N, ceil_div(N, widest)), kNR);
+  const bool packs = B.transposed || N % kVL != 0 || tiles > 4;
+  float* const packed = packs ? physlm_scratch(PHYSLM_SLOT_PACK, packed_floats(block_n, depth)) : nullptr;
+  if ((packs && !packed) || physlm_reserve_local(copy_floats(depth)))
+    return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for packed weights");
+  for (int64_t n0 = 0; n0 < N; n0 += block_n) {
+    const int64_t nc = least(block_n, N - n0);
+    for (int64_t s = 0; s < blocks_k; s++) {
+      const int64_t k0 = K * s / blocks_k, kc = K * (s + 1) / blocks_k - k0;
+      const Operand Bn = {B.transposed ? B.p + n0 * B.ld : B.p + n0, B.ld, B.transposed};
+      const int64_t tail = nc / kNR * kNR;
+      Panels b = {Bn.p + k0 * B.ld, kNR, B.ld, Bn.p + k0 * B.ld + tail, B.ld};
+      const int64_t block_panels = ceil_div(nc, kNR);
+      if (packs) {
+        parallel(2.0 * nc * kc, block_panels, [&](int part, int parts) {
+          const Range mine = share(block_panels, part, parts);
+          pack_panels(Bn, k0, kc, mine.begin * kNR, least(nc, mine.end * kNR), packed);
+        });
+        b = packed_panels(packed, nc, kc);
+      }
+      const Start start = s > 0 || onto ? kFromC : bias ? kFromBias : kFromZero;
+      float* const strip_y = y && s == blocks_k - 1 ? y + n0 : nullptr;
+      const float* const strip_bias = bias ? bias + n0 : nullptr;
+      // Along the dimension that splits more evenly; rows when equal, because then A and C stay apart.
+      const bool by_rows = ceil_div(tiles, threads) * block_panels <= ceil_div(block_panels, threads) * tiles;
+      parallel(2.0 * M * nc * kc, by_rows ? tiles : block_panels, [&](int part, int parts) {
+        const Range mine = share(by_rows ? tiles : block_panels, part, parts);
+        if (by_rows)
+          tile_rows(M, mine.begin, mine.end, 0, nc, nc, kc, A, k0, b, C + n0, ldc, strip_bias, start, strip_y, ldy,
+                    physlm_local());
+        else
+          tile_rows(M, 0, tiles, mine.begin * kNR, least(nc, mine.end * kNR), nc, kc, A, k0, b, C + n0, ldc, strip_bias,
+                    start, strip_y, ldy, physlm_local());
+      });
+    }
+  }
+  return PHYSLM_OK;
+}
+
+/** Up to this many rows against a weight, packing the weight costs more than turning the product on its side. */
+constexpr int64_t kSidewaysRows = 64;
+
+/**
+ * C = A·B as (Bᵀ·Aᵀ)ᵀ: the weight is read as it lies and the few rows of A are packed instead. The chains over k are the
+ * same, so are the bits. Returns a physlm_status.
+ */
+static int32_t gemm_sideways(int64_t M, int64_t N, int64_t K, const Operand& A, const Operand& B, float* C, int64_t ldc,
+                             const float* bias, float* y, int64_t ldy) {
+  float* const side = physlm_scratch(PHYSLM_SLOT_PARTIAL, N * M);
+  if (!side) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for a product on its side");
+  if (bias)
+    for (int64_t n = 0; n < N; n++)
+      each_vector(0, M, [&](int64_t r, auto some) { store(side + n * M + r, splat(bias[n]), some); });
+  const int32_t status =
+      gemm_blocks(N, M, K, {B.p, B.ld, false}, {A.p, A.ld, true}, side, M, nullptr, nullptr, 0, bias != nullptr);
+  if (status) return status;
+  const int64_t blocks = ceil_div(N, kVL);
+  parallel(4.0 * M * N, blocks, [&](int part, int parts) {
+    const Range mine = share(blocks, part, parts);
+    const int64_t n0 = mine.begin * kVL, n1 = least(N, mine.end * kVL);
+    for (int64_t n = n0; n < n1; n += kVL)
+      for (int64_t r = 0; r < M; r++)
+        for (int64_t j = n; j < least(n1, n + kVL); j++) C[r * ldc + j] = side[j * M + r];
+    if (y) gelu_rows(C + n0, ldc, y + n0, ldy, M, n1 - n0);
+  });
+  return PHYSLM_OK;
+}
+
 /** Up to this many rows, packing B costs more than the product. More rows: a row's bits do not depend on the others. */
 constexpr int64_t kDotRows = 8;
 
@@ -386,7 +462,6 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
                     const float* bias, float* y, int64_t ldy) {
   if (M == 0 || N == 0) return PHYSLM_OK;
   const double flops = 2.0 * M * N * K;
-  const int threads = physlm_threads();
   const int64_t tiles = tile_count(M);
 
   if (M <= kDotRows && B.transposed && !A.transposed && K >= kVL) {
@@ -444,44 +519,7 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
     return PHYSLM_OK;
   }
 
-  const int64_t blocks_k = K <= kBlockK + kBlockK / 4 ? 1 : ceil_div(K, kBlockK);
-  const int64_t depth = ceil_div(K, blocks_k);
-  const int64_t widest = most(kNR, kBlockFloats / most(1, depth) / kNR * kNR);
-  const int64_t block_n = round_up(ceil_div(N, ceil_div(N, widest)), kNR);
-  const bool packs = B.transposed || N % kVL != 0 || tiles > 4;
-  float* const packed = packs ? physlm_scratch(PHYSLM_SLOT_PACK, packed_floats(block_n, depth)) : nullptr;
-  if ((packs && !packed) || physlm_reserve_local(copy_floats(depth)))
-    return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for packed weights");
-  for (int64_t n0 = 0; n0 < N; n0 += block_n) {
-    const int64_t nc = least(block_n, N - n0);
-    for (int64_t s = 0; s < blocks_k; s++) {
-      const int64_t k0 = K * s / blocks_k, kc = K * (s + 1) / blocks_k - k0;
-      const Operand Bn = {B.transposed ? B.p + n0 * B.ld : B.p + n0, B.ld, B.transposed};
-      const int64_t tail = nc / kNR * kNR;
-      Panels b = {Bn.p + k0 * B.ld, kNR, B.ld, Bn.p + k0 * B.ld + tail, B.ld};
-      const int64_t block_panels = ceil_div(nc, kNR);
-      if (packs) {
-        parallel(2.0 * nc * kc, block_panels, [&](int part, int parts) {
-          const Range mine = share(block_panels, part, parts);
-          pack_panels(Bn, k0, kc, mine.begin * kNR, least(nc, mine.end * kNR), packed);
-        });
-        b = packed_panels(packed, nc, kc);
-      }
-      const Start start = s > 0 ? kFromC : bias ? kFromBias : kFromZero;
-      float* const strip_y = y && s == blocks_k - 1 ? y + n0 : nullptr;
-      const float* const strip_bias = bias ? bias + n0 : nullptr;
-      // Along the dimension that splits more evenly; rows when equal, because then A and C stay apart.
-      const bool by_rows = ceil_div(tiles, threads) * block_panels <= ceil_div(block_panels, threads) * tiles;
-      parallel(2.0 * M * nc * kc, by_rows ? tiles : block_panels, [&](int part, int parts) {
-        const Range mine = share(by_rows ? tiles : block_panels, part, parts);
-        if (by_rows)
-          tile_rows(M, mine.begin, mine.end, 0, nc, nc, kc, A, k0, b, C + n0, ldc, strip_bias, start, strip_y, ldy,
-                    physlm_local());
-        else
-          tile_rows(M, 0, tiles, mine.begin * kNR, least(nc, mine.end * kNR), nc, kc, A, k0, b, C + n0, ldc, strip_bias,
-                    start, strip_y, ldy, physlm_local());
-      });
-    }
-  }
-  return PHYSLM_OK;
+  if (M <= kSidewaysRows && B.transposed && !A.transposed && N >= 2 * M)
+    return gemm_sideways(M, N, K, A, B, C, ldc, bias, y, ldy);
+  return gemm_blocks(M, N, K, A, B, C, ldc, bias, y, ldy, false);
 }
