@@ -15,7 +15,7 @@ function giveUp(reason) {
 const runs = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 const needs = {
   cmake: ['cmake'],
-  'a C++ compiler': [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean),
+  'C++ compiler': [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean),
 };
 const missing = Object.entries(needs)
   .filter(([, commands]) => !commands.some(runs))
