@@ -158,7 +158,6 @@ function nativeBackward<I extends Axes, O extends Axes, A extends AttrKinds>(
   const saved = saves.map((name) => (inputs as Record<string, Tensor>)[name] ?? outputs[name]!);
   return (gradOutputs, place) => {
     const given = gradOutputs.map((dy, i) => {
-      // No gradient reached this output: the kernel still wants one, of zeros.
       invariant(dy !== undefined, `${spec.name}: no gradient for ${differentiable[i]}`);
       return dy;
     });

@@ -4,7 +4,6 @@ import {
   add,
   backward,
   crossEntropy,
-  type Device,
   fillInto,
   gradNorm,
   ignoreIndex,
@@ -43,7 +42,6 @@ export class StepProgram {
   readonly arena: ParameterArena;
   /** First and second moments, in the arena's layout. */
   readonly moments: { readonly m: Tensor; readonly v: Tensor };
-  readonly #device: Device;
   readonly #ids: Tensor;
   readonly #targets: Tensor;
   readonly #weight: Tensor;
@@ -64,7 +62,6 @@ export class StepProgram {
   ) {
     invariant(batchSize % nAccumulate === 0, 'batchSize is a multiple of nAccumulate');
     const { device } = model;
-    this.#device = device;
     this.arena = new ParameterArena(device, model);
     this.moments = { m: this.arena.like(), v: this.arena.like() };
     const partSize = batchSize / nAccumulate;
@@ -160,10 +157,5 @@ export class StepProgram {
     const [beta1, beta2] = betas;
     const correction = (beta: number): number => 1 - beta ** (step + 1);
     this.#hyper.values().set([lr, beta1, beta2, eps, weightDecay, correction(beta1), correction(beta2), clipNorm]);
-  }
-
-  /** Where the step runs. */
-  get device(): Device {
-    return this.#device;
   }
 }
