@@ -31,6 +31,9 @@ struct Buffer {
   char* data;
   size_t bytes;
   napi_ref keep;
+  // Bytes between what two slices, or two lanes, see at the same offset. See binding.ts, NativeSlices.
+  size_t slice_stride;
+  size_t lane_stride;
 };
 
 struct Plan {
@@ -38,6 +41,12 @@ struct Plan {
   std::vector<physlm_tensor> tensors;
   std::vector<double> attrs;
   std::vector<Buffer> buffers;
+  int slices = 1;
+  int lanes = 1;
+  // Only with slices or lanes: the buffer of each tensor, or -1; and the tensors of each lane, moved to its current slice.
+  std::vector<int32_t> tensor_buffer;
+  std::vector<physlm_tensor> lane_tensors;
+  bool sliced() const { return slices > 1 || lanes > 1; }
 };
 
 // The pool and the scratch memory serve one command list at a time; other threads of Node wait here.
@@ -65,6 +74,12 @@ napi_value fail(napi_env env, const char* format, ...) {
 const char* kernel_name(int32_t kernel) {
   int32_t n;
   return physlm_manifest(&n)[kernel].name;
+}
+
+double now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
 }
 
 size_t element_bytes(int32_t dtype) { return dtype == PHYSLM_F64 ? 8 : dtype == PHYSLM_BF16 ? 2 : 4; }
@@ -144,7 +159,8 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
       }
       if (buffer >= 0) {
         const Buffer& memory = plan.buffers[buffer];
-        if ((double)offset + bytes > (double)memory.bytes)
+        const double past = (double)memory.slice_stride * (plan.slices - 1) + (double)memory.lane_stride * (plan.lanes - 1);
+        if ((double)offset + bytes + past > (double)memory.bytes)
           return fail(env, "[command %d: %s, %s %d] expected at most %zu bytes in buffer %d, got %.0f bytes at offset %lld",
                       index, name, role, place, memory.bytes, (int)buffer, bytes, (long long)offset);
         char* data = memory.data + offset;
@@ -155,6 +171,7 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
         tensor.data = data ? data : nothing;  // an empty ArrayBuffer may have no memory; null means "not wanted"
       }
       plan.tensors.push_back(tensor);
+      if (plan.sliced()) plan.tensor_buffer.push_back((int32_t)buffer);
     }
     if (!reader.has((size_t)n_attrs))
       return fail(env, "[command %d: %s] expected %d attributes, got the end of the list", index, name, (int)n_attrs);
@@ -166,15 +183,79 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
   return true;
 }
 
-// Runs one command. False: an error is thrown.
-bool run_command(napi_env env, const physlm_kernel_entry* manifest, Plan& plan, size_t index) {
+// Runs one command on `tensors`, the plan's own or a lane's. The status of the kernel.
+int32_t run_command(const Plan& plan, physlm_tensor* tensors, size_t index) {
   const Command& command = plan.commands[index];
-  const physlm_kernel_entry& entry = manifest[command.kernel];
-  physlm_tensor* tensors = plan.tensors.data() + command.tensors;
-  const int32_t status = entry.run(tensors, entry.n_in, tensors + entry.n_in, entry.n_out, plan.attrs.data() + command.attrs,
-                                   entry.n_attrs, nullptr);
-  if (status == PHYSLM_OK) return true;
-  return fail(env, "[command %zu: %s]%s", index, entry.name, physlm_last_error());
+  int32_t n;
+  const physlm_kernel_entry& entry = physlm_manifest(&n)[command.kernel];
+  tensors += command.tensors;
+  return entry.run(tensors, entry.n_in, tensors + entry.n_in, entry.n_out, plan.attrs.data() + command.attrs,
+                   entry.n_attrs, nullptr);
+}
+
+// Runs all commands in order; nanoseconds of each are added to `times` unless that is null. False: an error is thrown.
+bool run_commands(napi_env env, Plan& plan, physlm_tensor* tensors, double* times) {
+  for (size_t i = 0; i < plan.commands.size(); i++) {
+    const double start = times ? now_ns() : 0;
+    if (run_command(plan, tensors, i) != PHYSLM_OK)
+      return fail(env, "[command %zu: %s]%s", i, kernel_name(plan.commands[i].kernel), physlm_last_error());
+    if (times) times[i] += now_ns() - start;
+  }
+  return true;
+}
+
+// The tensors of a lane, moved to `slice`.
+physlm_tensor* place(Plan& plan, int lane, int slice) {
+  const size_t count = plan.tensors.size();
+  physlm_tensor* tensors = plan.lane_tensors.data() + lane * count;
+  for (size_t i = 0; i < count; i++) {
+    if (!plan.tensors[i].data || plan.tensor_buffer[i] < 0) continue;
+    const Buffer& buffer = plan.buffers[plan.tensor_buffer[i]];
+    tensors[i].data = (char*)plan.tensors[i].data + buffer.slice_stride * slice + buffer.lane_stride * lane;
+  }
+  return tensors;
+}
+
+// Slices on several threads at a time, each slice on one.
+struct Lanes {
+  Plan* plan;
+  int first;
+  pthread_mutex_t mutex;
+  int failed_slice;  // the first of them, so that the same input gives the same message
+  size_t failed_command;
+  char error[512];
+};
+
+void run_lane(void* context, int part, int) {
+  Lanes& lanes = *static_cast<Lanes*>(context);
+  Plan& plan = *lanes.plan;
+  const int slice = lanes.first + part;
+  physlm_tensor* tensors = place(plan, physlm_slot_index(), slice);
+  for (size_t i = 0; i < plan.commands.size(); i++) {
+    if (run_command(plan, tensors, i) == PHYSLM_OK) continue;
+    pthread_mutex_lock(&lanes.mutex);
+    if (lanes.failed_slice < 0 || slice < lanes.failed_slice) {
+      lanes.failed_slice = slice;
+      lanes.failed_command = i;
+      snprintf(lanes.error, sizeof lanes.error, "%s", physlm_last_error());
+    }
+    pthread_mutex_unlock(&lanes.mutex);
+    return;
+  }
+}
+
+bool run_slices(napi_env env, Plan& plan, int first, int count) {
+  if (!plan.sliced()) return run_commands(env, plan, plan.tensors.data(), nullptr);
+  if (plan.lanes == 1 || count == 1 || physlm_threads() == 1) {
+    for (int slice = first; slice < first + count; slice++)
+      if (!run_commands(env, plan, place(plan, 0, slice), nullptr)) return false;
+    return true;
+  }
+  Lanes lanes = {&plan, first, PTHREAD_MUTEX_INITIALIZER, -1, 0, {}};
+  physlm_parallel_lanes(count, plan.lanes, run_lane, &lanes);
+  if (lanes.failed_slice < 0) return true;
+  return fail(env, "[command %zu: %s]%s", lanes.failed_command, kernel_name(plan.commands[lanes.failed_command].kernel),
+              lanes.error);
 }
 
 bool read_words(napi_env env, napi_value value, const double** words, size_t* count) {
@@ -195,7 +276,7 @@ bool read_buffers(napi_env env, napi_value list, Plan& plan, std::vector<napi_va
     size_t bytes;
     if (napi_get_element(env, list, i, &value) != napi_ok || napi_get_arraybuffer_info(env, value, &data, &bytes) != napi_ok)
       return fail(env, "[buffers] expected an ArrayBuffer at %u, got something else", i);
-    plan.buffers.push_back({static_cast<char*>(data), bytes, nullptr});
+    plan.buffers.push_back({static_cast<char*>(data), bytes, nullptr, 0, 0});
     if (values) values->push_back(value);
   }
   return true;
@@ -203,12 +284,19 @@ bool read_buffers(napi_env env, napi_value list, Plan& plan, std::vector<napi_va
 
 // --- exported functions ----------------------------------------------------------------------------------------------
 
+// Reads the arguments; those past the first `needed` are undefined when left out.
 template <size_t N>
-bool arguments(napi_env env, napi_callback_info info, napi_value (&values)[N]) {
+bool arguments(napi_env env, napi_callback_info info, napi_value (&values)[N], size_t needed = N) {
   size_t count = N;
-  if (napi_get_cb_info(env, info, &count, values, nullptr, nullptr) != napi_ok || count < N)
-    return fail(env, "[arguments] expected %zu, got %zu", N, count);
+  if (napi_get_cb_info(env, info, &count, values, nullptr, nullptr) != napi_ok || count < needed)
+    return fail(env, "[arguments] expected %zu, got %zu", needed, count);
   return true;
+}
+
+bool is_undefined(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  return type == napi_undefined;
 }
 
 napi_value number(napi_env env, double value) {
@@ -310,15 +398,40 @@ void advise(const Buffer& buffer) {
 #endif
 }
 
-napi_value compile(napi_env env, napi_callback_info info) {
-  napi_value args[2];
+// Fills slices, lanes and strides from [nSlice, nLane, then slice stride and lane stride of each buffer].
+bool read_slices(napi_env env, napi_value list, Plan& plan) {
   const double* words = nullptr;
   size_t count = 0;
-  if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
+  if (!read_words(env, list, &words, &count)) return false;
+  if (count != 2 + 2 * plan.buffers.size())
+    return fail(env, "[slices] expected %zu numbers, got %zu", 2 + 2 * plan.buffers.size(), count);
+  Reader reader(words, count);
+  int64_t slices, lanes, slice_stride, lane_stride;
+  if (!reader.whole(1, 1 << 15, &slices) || !reader.whole(1, PHYSLM_MAX_THREADS, &lanes))
+    return fail(env, "[slices] expected 1 to 32768 slices on 1 to %d lanes, got %g", PHYSLM_MAX_THREADS, reader.bad());
+  for (Buffer& buffer : plan.buffers) {
+    if (!reader.whole(0, kMaxExact, &slice_stride) || !reader.whole(0, kMaxExact, &lane_stride))
+      return fail(env, "[slices] expected strides in bytes, got %g", reader.bad());
+    buffer.slice_stride = (size_t)slice_stride;
+    buffer.lane_stride = (size_t)lane_stride;
+  }
+  plan.slices = (int)slices;
+  plan.lanes = (int)lanes;
+  return true;
+}
+
+napi_value compile(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  const double* words = nullptr;
+  size_t count = 0;
+  if (!arguments(env, info, args, 2) || !read_words(env, args[0], &words, &count)) return nullptr;
   Plan* plan = new Plan;
   std::vector<napi_value> values;
   napi_value out = nullptr;
-  bool ready = read_buffers(env, args[1], *plan, &values) && parse(env, *plan, words, count);
+  bool ready = read_buffers(env, args[1], *plan, &values) &&
+               (is_undefined(env, args[2]) || read_slices(env, args[2], *plan)) && parse(env, *plan, words, count);
+  for (int lane = 0; ready && plan->sliced() && lane < plan->lanes; lane++)
+    plan->lane_tensors.insert(plan->lane_tensors.end(), plan->tensors.begin(), plan->tensors.end());
   for (size_t i = 0; ready && i < values.size(); i++) {
     advise(plan->buffers[i]);
     ready = napi_create_reference(env, values[i], 1, &plan->buffers[i].keep) == napi_ok;
@@ -356,45 +469,46 @@ Plan* open_plan(napi_env env, napi_value handle) {
   return plan;
 }
 
+// Reads the optional arguments firstSlice and nSlice of run() and profile(); all slices when left out.
+bool slice_range(napi_env env, const Plan& plan, napi_value first, napi_value count, int* out_first, int* out_count) {
+  double from = 0, n = plan.slices;
+  if (!is_undefined(env, first) &&
+      (napi_get_value_double(env, first, &from) != napi_ok || napi_get_value_double(env, count, &n) != napi_ok ||
+       !(from >= 0 && n >= 1 && from + n <= plan.slices) || from != (double)(int)from || n != (double)(int)n))
+    return fail(env, "[slices] expected slices within the %d that were compiled, got others", plan.slices);
+  *out_first = (int)from;
+  *out_count = (int)n;
+  return true;
+}
+
 napi_value run(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  if (!arguments(env, info, args)) return nullptr;
+  napi_value args[3];
+  if (!arguments(env, info, args, 1)) return nullptr;
   Plan* plan = open_plan(env, args[0]);
-  if (!plan) return nullptr;
+  int first, count;
+  if (!plan || !slice_range(env, *plan, args[1], args[2], &first, &count)) return nullptr;
   Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < plan->commands.size(); i++)
-    if (!run_command(env, entries, *plan, i)) return nullptr;
+  run_slices(env, *plan, first, count);
   return nullptr;
 }
 
-double now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
 napi_value profile(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  if (!arguments(env, info, args)) return nullptr;
+  napi_value args[3];
+  if (!arguments(env, info, args, 1)) return nullptr;
   Plan* plan = open_plan(env, args[0]);
-  if (!plan) return nullptr;
-  const size_t count = plan->commands.size();
+  int first, count;
+  if (!plan || !slice_range(env, *plan, args[1], args[2], &first, &count)) return nullptr;
+  const size_t commands = plan->commands.size();
   void* memory;
   napi_value buffer, out;
-  if (napi_create_arraybuffer(env, count * sizeof(double), &memory, &buffer) != napi_ok ||
-      napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &out) != napi_ok)
-    return fail(env, "[profile] no memory for %zu times", count);
+  if (napi_create_arraybuffer(env, commands * sizeof(double), &memory, &buffer) != napi_ok ||
+      napi_create_typedarray(env, napi_float64_array, commands, buffer, 0, &out) != napi_ok)
+    return fail(env, "[profile] no memory for %zu times", commands);
   double* times = static_cast<double*>(memory);
+  memset(times, 0, commands * sizeof(double));
   Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < count; i++) {
-    const double start = now_ns();
-    if (!run_command(env, entries, *plan, i)) return nullptr;
-    times[i] = now_ns() - start;
-  }
+  for (int slice = first; slice < first + count; slice++)
+    if (!run_commands(env, *plan, plan->sliced() ? place(*plan, 0, slice) : plan->tensors.data(), times)) return nullptr;
   return out;
 }
 
@@ -410,10 +524,7 @@ napi_value launch(napi_env env, napi_callback_info info) {
   plan.buffers.clear();
   if (!read_buffers(env, args[1], plan, nullptr) || !parse(env, plan, words, count)) return nullptr;
   Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < plan.commands.size(); i++)
-    if (!run_command(env, entries, plan, i)) return nullptr;
+  run_commands(env, plan, plan.tensors.data(), nullptr);
   return nullptr;
 }
 

@@ -72,6 +72,20 @@ Pool& pool() {
 }
 
 thread_local int t_slot = 0;
+thread_local bool t_in_lane = false;
+
+// What physlm_parallel_lanes was asked to run.
+struct LaneJob {
+  physlm_part run;
+  void* context;
+};
+
+void run_in_lane(void* context, int part, int n_parts) {
+  const LaneJob& job = *static_cast<LaneJob*>(context);
+  t_in_lane = true;
+  job.run(job.context, part, n_parts);
+  t_in_lane = false;
+}
 
 // Takes and runs parts of `job` until none is left: first those of slot `self`, then of the others in turn.
 void run_parts(Pool& p, uint64_t job, int self) {
@@ -160,24 +174,8 @@ int available_cores() {
 
 int clamp_threads(int n) { return n < 1 ? 1 : n > PHYSLM_MAX_THREADS ? PHYSLM_MAX_THREADS : n; }
 
-}  // namespace
-
-int physlm_threads(void) {
-  Pool& p = pool();
-  int n = p.threads.load(std::memory_order_relaxed);
-  if (n == 0) {
-    n = clamp_threads(available_cores());
-    p.threads.store(n, std::memory_order_relaxed);
-  }
-  return n;
-}
-
-void physlm_set_threads(int n) { pool().threads.store(clamp_threads(n), std::memory_order_relaxed); }
-
-int physlm_slot_index(void) { return t_slot; }
-
-void physlm_parallel(int n_parts, physlm_part run, void* context) {
-  const int threads = physlm_threads();
+// Runs the parts on at most `threads` threads.
+void parallel(int n_parts, int threads, physlm_part run, void* context) {
   if (n_parts <= 1 || threads <= 1) {
     for (int part = 0; part < n_parts; part++) run(context, part, n_parts);
     return;
@@ -216,4 +214,31 @@ void physlm_parallel(int n_parts, physlm_part run, void* context) {
     else
       sched_yield();
   }
+}
+
+}  // namespace
+
+int physlm_threads(void) {
+  if (t_in_lane) return 1;
+  Pool& p = pool();
+  int n = p.threads.load(std::memory_order_relaxed);
+  if (n == 0) {
+    n = clamp_threads(available_cores());
+    p.threads.store(n, std::memory_order_relaxed);
+  }
+  return n;
+}
+
+void physlm_set_threads(int n) { pool().threads.store(clamp_threads(n), std::memory_order_relaxed); }
+
+int physlm_slot_index(void) { return t_slot; }
+
+int physlm_in_lane(void) { return t_in_lane; }
+
+void physlm_parallel(int n_parts, physlm_part run, void* context) { parallel(n_parts, physlm_threads(), run, context); }
+
+void physlm_parallel_lanes(int n_parts, int lanes, physlm_part run, void* context) {
+  LaneJob job = {run, context};
+  const int threads = physlm_threads();
+  parallel(n_parts, lanes < threads ? lanes : threads, run_in_lane, &job);
 }

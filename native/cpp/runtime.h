@@ -19,6 +19,11 @@ int physlm_threads(void);
 void physlm_set_threads(int n);
 // Runs parts 0..n_parts-1 (at most 65535) of `run` on the threads, the caller among them; returns when all are done.
 void physlm_parallel(int n_parts, physlm_part run, void* context);
+// As physlm_parallel on at most `lanes` threads, for parts that run whole kernels: jobs inside a part run on its thread alone,
+// and scratch memory and rotary tables are that thread's own.
+void physlm_parallel_lanes(int n_parts, int lanes, physlm_part run, void* context);
+// Whether this thread is inside such a part.
+int physlm_in_lane(void);
 // Which of the threads this is, inside a part: 0..physlm_threads()-1.
 int physlm_slot_index(void);
 

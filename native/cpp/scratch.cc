@@ -14,7 +14,8 @@ struct Block {
   size_t floats;
 };
 
-Block g_shared[PHYSLM_SLOTS];
+// By thread, because kernels in lanes run side by side; outside lanes the calling thread is number 0.
+Block g_shared[PHYSLM_MAX_THREADS][PHYSLM_SLOTS];
 Block g_local[PHYSLM_MAX_THREADS];
 
 constexpr size_t kHugePage = size_t{2} << 20;
@@ -44,14 +45,18 @@ struct Table {
   uint64_t used;
 };
 constexpr int kTables = 8;
-Table g_tables[kTables];
-uint64_t g_uses;
+struct Tables {
+  Table table[kTables];
+  uint64_t uses;
+};
+Tables g_tables[PHYSLM_MAX_THREADS];  // by thread, as above
 
 }  // namespace
 
-float* physlm_scratch(enum physlm_slot slot, size_t floats) { return grow(g_shared[slot], floats); }
+float* physlm_scratch(enum physlm_slot slot, size_t floats) { return grow(g_shared[physlm_slot_index()][slot], floats); }
 
 int physlm_reserve_local(size_t floats) {
+  if (physlm_in_lane()) return grow(g_local[physlm_slot_index()], floats) == nullptr;
   for (int i = 0; i < physlm_threads(); i++)
     if (!grow(g_local[i], floats)) return 1;
   return 0;
@@ -61,13 +66,14 @@ float* physlm_local(void) { return g_local[physlm_slot_index()].data; }
 
 int physlm_rotary_table(const int32_t* positions, int64_t t, int64_t d, double base, physlm_rotary* out) {
   const int64_t half = d / 2;
+  Tables& tables = g_tables[physlm_slot_index()];
   Table* table = nullptr;
-  for (Table& c : g_tables)
+  for (Table& c : tables.table)
     if (c.values && c.t == t && c.d == d && c.base == base && memcmp(c.positions, positions, t * sizeof(int32_t)) == 0)
       table = &c;
   if (!table) {
-    table = &g_tables[0];
-    for (Table& c : g_tables)
+    table = &tables.table[0];
+    for (Table& c : tables.table)
       if (c.used < table->used) table = &c;
     free(table->positions);
     free(table->values);
@@ -93,7 +99,7 @@ int physlm_rotary_table(const int32_t* positions, int64_t t, int64_t d, double b
     memcpy(kept, positions, t * sizeof(int32_t));
     *table = Table{t, d, base, kept, values, 0};
   }
-  table->used = ++g_uses;
+  table->used = ++tables.uses;
   out->cos = table->values;
   out->sin = table->values + t * half;
   return 0;

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { NativePlan } from '../ts/index.js';
 import { absent, misfit, native, noise, report, runKernel } from './kernel-runner.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -44,13 +45,68 @@ describe.skipIf(absent)('the binding', () => {
     expect(address).toBeLessThan(64);
   });
 
+  it('runs a list once for each slice, on its own part of memory, and refuses slices that leave it', () => {
+    // y[s] = x[s] + x[s] by way of a place that belongs to the lane.
+    const n = 16;
+    const [x, lane, y] = [new ArrayBuffer(4 * n * 5), new ArrayBuffer(4 * n * 2), new ArrayBuffer(4 * n * 5)];
+    new Float32Array(x).forEach((_, i, all) => {
+      all[i] = i;
+    });
+    const at = (buffer: number): number[] => [buffer, 0, 0, 1, n];
+    const add = kernel('add_forward');
+    const fill = kernel('fill_forward');
+    const list = [
+      fill,
+      0,
+      1,
+      1,
+      ...at(1),
+      0,
+      add,
+      2,
+      1,
+      0,
+      ...at(0),
+      ...at(0),
+      ...at(1),
+      add,
+      2,
+      1,
+      0,
+      ...at(1),
+      ...at(1),
+      ...at(2),
+    ];
+    const strides = [4 * n, 0, 0, 4 * n, 4 * n, 0];
+    const compile = (nSlice: number, nLane: number, all = strides): NativePlan =>
+      native.compile(Float64Array.from(list), [x, lane, y], Float64Array.from([nSlice, nLane, ...all]));
+    const expected = Array.from({ length: 5 * n }, (_, i) => 4 * i);
+    for (const nThread of [1, 2, 3]) {
+      native.setThreads(nThread);
+      new Float32Array(y).fill(-1);
+      native.run(compile(5, 2));
+      expect(Array.from(new Float32Array(y))).toEqual(expected);
+    }
+    new Float32Array(y).fill(-1);
+    native.run(compile(5, 2), 3, 1);
+    expect(Array.from(new Float32Array(y))).toEqual(expected.map((v, i) => (i >= 3 * n && i < 4 * n ? v : -1)));
+    expect(native.profile(compile(5, 2)).length).toBe(3);
+    expect(() => compile(6, 2)).toThrow('expected at most 320 bytes in buffer 0');
+    expect(() => compile(5, 3)).toThrow('expected at most 128 bytes in buffer 1');
+    expect(() => compile(0, 1)).toThrow('expected 1 to 32768 slices');
+    expect(() => compile(5, 2, [0, 0])).toThrow('[slices] expected 8 numbers, got 4');
+    expect(() => compile(5, 2, [-4, 0, 0, 0, 0, 0])).toThrow('expected strides in bytes');
+    expect(() => native.run(compile(5, 2), 4, 2)).toThrow('expected slices within the 5');
+  });
+
   it('refuses bad command lists, naming the command', () => {
     const add = kernel('add_forward');
     const linear = kernel('linear_forward');
+    const last = native.manifest().length - 1;
     const good = [add, 2, 1, 0, ...tensor(0, 8), ...tensor(32, 8), ...tensor(64, 8)];
     const cases: [number[], string][] = [
-      [[999, 0, 0, 0], '[command 0] expected a kernel index from 0 to 27, got 999'],
-      [[...good, 1.5, 0, 0, 0], '[command 1] expected a kernel index from 0 to 27, got 1.5'],
+      [[999, 0, 0, 0], `[command 0] expected a kernel index from 0 to ${last}, got 999`],
+      [[...good, 1.5, 0, 0, 0], `[command 1] expected a kernel index from 0 to ${last}, got 1.5`],
       [[Number.NaN, 0, 0, 0], '[command 0] expected a kernel index'],
       [[add, 3, 1, 0], '[command 0: add_forward_cpu] expected 2 inputs, got 3'],
       [[add, 2, 0, 0], '[command 0: add_forward_cpu] expected 1 outputs, got 0'],

@@ -440,6 +440,19 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
         [want(Float64Array.of(Math.sqrt(a.reduce((t, v) => t + v * v, 0))), 1e-7)],
       );
     }
+    for (const [S, N] of [
+      [1, 1],
+      [3, 37],
+      [5, 9001],
+    ] as const) {
+      const g = noise(S * N, 3);
+      const total = Float64Array.from({ length: N }, (_, n) => {
+        let sum = g[n] as number;
+        for (let s = 1; s < S; s++) sum = Math.fround(sum + (g[s * N + n] as number));
+        return sum;
+      });
+      check('sumSlices_forward', [f([S, N], g)], [out(N)], [], [want(total, 0)]);
+    }
     // Squares beyond f32 must not overflow: the sum is in double.
     check('gradNorm_forward', [f([2], [3e30, 4e30])], [out(1)], [], [want(Float64Array.of(Math.fround(5e30)), 1e-6)]);
   });

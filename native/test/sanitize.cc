@@ -107,6 +107,7 @@ void rows(int64_t R, int64_t D) {
   run("add_forward", {x, x}, {x});
   run("fill_forward", {}, {x}, {1});
   run("gradNorm_forward", {x}, {{1}});
+  run("sumSlices_forward", {x}, {d});
   run("adamW_forward", {x, x, x, x, {1}, {8}}, {x, x, x}, {(double)(R * D / 2)});
 }
 

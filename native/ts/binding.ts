@@ -45,19 +45,25 @@ export interface NativeBinding {
   /**
    * Checks and resolves a command list once.
    *
+   * With `slices` = `[nSlice, nLane, (sliceStride, laneStride) of each buffer]` the list runs once for each slice: a tensor
+   * of slice s then lies s·sliceStride bytes behind its encoded place, and where lane l works, l·laneStride more. Slices share
+   * what they only read (strides 0), own what they leave behind (a slice stride), and borrow what they need in between (a
+   * lane stride). Slices run side by side, each on one thread, when there are lanes; so they may not write what others touch.
+   *
    * @throws Error naming the command: unknown kernel, wrong arity, a tensor out of its buffer's bounds or misaligned, wrong
    * dtype, shapes that do not fit each other, overlapping memory.
    */
-  compile(commands: Float64Array, buffers: readonly ArrayBuffer[]): NativePlan;
+  compile(commands: Float64Array, buffers: readonly ArrayBuffer[], slices?: Float64Array): NativePlan;
   /**
-   * Runs every command in order.
+   * Runs every command in order; with slices, all commands on each of `nSlice` slices from `firstSlice` on (all of them when
+   * left out), as many at a time as there are lanes and threads. Each slice gets the same bits either way.
    *
    * @throws Error with the command, the kernel's name and its reason (a token out of range, no memory); commands before it
    * have run. Also when a buffer was detached since {@link compile}.
    */
-  run(plan: NativePlan): void;
-  /** As {@link run}. @returns nanoseconds spent in each command. */
-  profile(plan: NativePlan): Float64Array;
+  run(plan: NativePlan, firstSlice?: number, nSlice?: number): void;
+  /** As {@link run}, slices in turn. @returns nanoseconds spent in each command. */
+  profile(plan: NativePlan, firstSlice?: number, nSlice?: number): Float64Array;
   /** {@link compile} and {@link run} once, keeping nothing: for eager ops. */
   launch(commands: Float64Array, buffers: readonly ArrayBuffer[]): void;
 }

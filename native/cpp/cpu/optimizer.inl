@@ -28,6 +28,20 @@ static int32_t gradNorm_forward(const physlm_tensor* in, int32_t, physlm_tensor*
   return PHYSLM_OK;
 }
 
+// Gradients of the slices of a batch [S, N], added in order.
+static int32_t sumSlices_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double*, int32_t,
+                                 physlm_stream*) {
+  const int64_t slices = in[0].shape[0], n = in[0].shape[1];
+  const float* const g = floats(in[0]);
+  float* const total = floats(out[0]);
+  pointwise(n, slices + 1, [=](int64_t i, auto some) {
+    vf sum = load(g + i, some);
+    for (int64_t s = 1; s < slices; s++) sum += load(g + s * n + i, some);
+    store(total + i, sum, some);
+  });
+  return PHYSLM_OK;
+}
+
 static int32_t adamW_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs, int32_t,
                              physlm_stream*) {
   const float* const w = floats(in[0]);

@@ -4,7 +4,7 @@ import type { Command } from './command.js';
 import { encodeCommands } from './command.js';
 import { NativeError } from './error.js';
 import { jsKernels } from './js-kernels.js';
-import { type Recorded, Recorder } from './record.js';
+import { type Recorded, Recorder, type Slices } from './record.js';
 import { bytesPerElement, type Dtype, Memory, type Shape, sizeOf, Tensor, type Values } from './tensor.js';
 
 /** `js`: plain TypeScript, always there, the oracle. `cpu`: native kernels. `cuda`: native kernels on an NVIDIA GPU. */
@@ -158,6 +158,28 @@ export class Device {
    * `step` returns stay readable after each run. The bits are those of running `step` eagerly.
    */
   record<T extends Readonly<Record<string, Tensor>>>(step: () => T): Recorded<T> {
+    return this.#record(step);
+  }
+
+  /**
+   * As {@link record}, for a step that runs once for each slice of a batch. `step` is traced on the first slice: of the
+   * tensors in `slices.sliced` it gets the first part, and whatever else it writes must be its own. Slices keep the
+   * intermediate tensors small enough to stay in cache; lanes run several at once without waiting for each other at every op.
+   */
+  recordSlices<T extends Readonly<Record<string, Tensor>>>(
+    slices: Slices,
+    step: (...firstParts: Tensor[]) => T,
+  ): Recorded<T> {
+    for (const { shape } of slices.sliced) {
+      invariant(shape[0] === slices.nSlice, `a leading axis of ${slices.nSlice} slices, got [${shape}]`);
+    }
+    const firstParts = slices.sliced.map(
+      ({ memory, byteOffset, dtype, shape }) => new Tensor(this, memory, byteOffset, dtype, shape.slice(1)),
+    );
+    return this.#record(() => step(...firstParts), slices);
+  }
+
+  #record<T extends Readonly<Record<string, Tensor>>>(step: () => T, slices?: Slices): Recorded<T> {
     invariant(this.#recorder === undefined, 'a recording inside a recording');
     const recorder = new Recorder(this);
     this.#recorder = recorder;
@@ -167,7 +189,7 @@ export class Device {
     } finally {
       this.#recorder = undefined;
     }
-    return recorder.finish(results);
+    return recorder.finish(results, slices);
   }
 
   /** @internal Called by scopes. */

@@ -17,13 +17,13 @@ export interface ParameterSlot {
 export class ParameterArena {
   /** All parameters, f32. */
   readonly weights: Tensor;
-  /** Their gradients; the reverse pass writes here. */
+  /** Their gradients, [slice, parameter]; the reverse pass writes to the first slice: see {@link Device.recordSlices}. */
   readonly gradients: Tensor;
   readonly slots: readonly ParameterSlot[];
   /** Elements at the start that weight decay applies to. */
   readonly nDecay: number;
 
-  constructor(device: Device, model: Module) {
+  constructor(device: Device, model: Module, nSlice = 1) {
     const named = [...model.parameters()];
     const ordered = [...named.filter(([, x]) => x.shape.length > 1), ...named.filter(([, x]) => x.shape.length <= 1)];
     let end = 0;
@@ -36,7 +36,7 @@ export class ParameterArena {
     });
     this.nDecay = nDecay;
     this.weights = device.zeros([end]);
-    this.gradients = device.zeros([end]);
+    this.gradients = device.zeros([nSlice, end]);
     for (const { start, tensor } of this.slots) {
       const byteOffset = start * bytesPerElement.f32;
       tensor.moveTo(this.weights.memory, byteOffset);

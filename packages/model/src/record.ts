@@ -3,15 +3,24 @@ import type { NativePlan } from '@physlm/native';
 import { type Command, encodeCommands } from './command.js';
 import { type Device, runJs } from './device.js';
 import { planArena } from './plan-arena.js';
-import type { Memory, Tensor } from './tensor.js';
+import { type Memory, Tensor } from './tensor.js';
+
+/** How a step runs over the slices of its inputs: {@link Device.recordSlices}. */
+export interface Slices {
+  readonly nSlice: number;
+  /** Slices that may be at work at once, each on one thread with an arena of its own; 1: slices in turn, on all threads. */
+  readonly nLane: number;
+  /** Tensors with a leading axis of nSlice, of which each slice sees its own part. */
+  readonly sliced: readonly Tensor[];
+}
 
 /** A step that was traced once and can be run any number of times. */
 export interface Recorded<T extends Readonly<Record<string, Tensor>>> {
-  /** What the step returned; holds the values of the latest run. */
+  /** What the step returned; holds the values of the latest run. Of a step over slices, with a leading axis of nSlice. */
   readonly results: T;
   /** Kernel calls in one run, after those nobody reads were dropped. */
   readonly nCommand: number;
-  /** Bytes of the arena that all intermediate tensors share. */
+  /** Bytes of the arena that all intermediate tensors share; of all lanes together. */
   readonly arenaBytes: number;
   /** Runs the step on the current values of the tensors it reads. */
   run(): void;
@@ -29,16 +38,49 @@ export class Recorder {
     this.#commands.push(command);
   }
 
-  /** Drops dead commands, places intermediates in one arena and hands the rest to the device. */
-  finish<T extends Readonly<Record<string, Tensor>>>(results: T): Recorded<T> {
+  /** Drops dead commands, places intermediates in one arena for each lane and hands the rest to the device. */
+  finish<T extends Readonly<Record<string, Tensor>>>(results: T, slices?: Slices): Recorded<T> {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
     const commands = liveCommands(this.#commands, kept);
-    const { offsets, byteLength } = planArena(commands, kept);
-    const arena = this.device.allocate(byteLength);
-    const { buffer, start } = arena.place();
-    for (const [memory, offset] of offsets) memory.assign(buffer, start + offset);
-    return new Program(this.device, commands, results, byteLength);
+    if (slices === undefined) {
+      const { offsets, byteLength } = planArena(commands, kept);
+      this.#place(offsets, byteLength);
+      return new Program(this.device, commands, results, byteLength);
+    }
+    const { nSlice, nLane, sliced } = slices;
+    const strides = new Map<ArrayBuffer, Strides>();
+    for (const { memory, byteLength } of sliced) {
+      strides.set(memory.place().buffer, { slice: byteLength / nSlice, lane: 0, memories: [memory] });
+    }
+    const whole = Object.entries(results).map(([name, { memory, dtype, shape, byteLength }]) => {
+      const all = this.device.allocate(byteLength * nSlice);
+      const { buffer, start } = all.place();
+      memory.assign(buffer, start);
+      strides.set(buffer, { slice: byteLength, lane: 0, memories: [memory] });
+      return [name, new Tensor(this.device, all, 0, dtype, [nSlice, ...shape])];
+    });
+    const { offsets, byteLength } = planArena(commands, new Set());
+    const arena = this.#place(offsets, byteLength, nLane);
+    strides.set(arena, { slice: 0, lane: byteLength, memories: [] });
+    return new Program(this.device, commands, Object.fromEntries(whole) as T, byteLength * nLane, {
+      nSlice,
+      nLane,
+      strides,
+    });
   }
+
+  #place(offsets: ReadonlyMap<Memory, number>, byteLength: number, nLane = 1): ArrayBuffer {
+    const { buffer, start } = this.device.allocate(byteLength * nLane).place();
+    for (const [memory, offset] of offsets) memory.assign(buffer, start + offset);
+    return buffer;
+  }
+}
+
+/** What distinguishes the slices, and the lanes, within one buffer; and the memories that move with the slice. */
+interface Strides {
+  readonly slice: number;
+  readonly lane: number;
+  readonly memories: readonly Memory[];
 }
 
 /** The commands whose results someone reads: a later live command, the caller, or memory from before the recording. */
@@ -55,6 +97,12 @@ function liveCommands(commands: readonly Command[], kept: ReadonlySet<Memory>): 
   return live.reverse();
 }
 
+interface SlicePlan {
+  readonly nSlice: number;
+  readonly nLane: number;
+  readonly strides: ReadonlyMap<ArrayBuffer, Strides>;
+}
+
 class Program<T extends Readonly<Record<string, Tensor>>> implements Recorded<T> {
   readonly nCommand: number;
   readonly #segments: readonly Segment[];
@@ -64,33 +112,63 @@ class Program<T extends Readonly<Record<string, Tensor>>> implements Recorded<T>
     commands: readonly Command[],
     readonly results: T,
     readonly arenaBytes: number,
+    private readonly slices?: SlicePlan,
   ) {
     this.nCommand = commands.length;
-    this.#segments = segmentsOf(device, commands);
+    this.#segments = segmentsOf(device, commands, slices);
   }
 
   run(): void {
-    for (const segment of this.#segments) {
-      if (segment.plan === undefined) segment.commands.forEach(runJs);
-      else this.device.native!.run(segment.plan);
+    const { native } = this.device;
+    const [only] = this.#segments;
+    if (this.#segments.length === 1 && only!.plan !== undefined) {
+      native!.run(only!.plan);
+      return;
     }
+    this.#eachSlice((slice) => {
+      for (const { plan, commands } of this.#segments) {
+        if (plan === undefined) commands.forEach(runJs);
+        else native!.run(plan, slice, 1);
+      }
+    });
   }
 
   profile(): ReadonlyMap<string, number> {
     const total = new Map<string, number>();
     const count = (kernel: string, ns: number): void => void total.set(kernel, (total.get(kernel) ?? 0) + ns);
-    for (const { plan, commands } of this.#segments) {
-      if (plan !== undefined) {
-        for (const [i, ns] of this.device.native!.profile(plan).entries()) count(commands[i]!.kernel, ns);
-        continue;
-      }
-      for (const command of commands) {
-        const start = process.hrtime.bigint();
-        runJs(command);
-        count(command.kernel, Number(process.hrtime.bigint() - start));
-      }
+    const [only] = this.#segments;
+    if (this.#segments.length === 1 && only!.plan !== undefined) {
+      for (const [i, ns] of this.device.native!.profile(only!.plan).entries()) count(only!.commands[i]!.kernel, ns);
+      return total;
     }
+    this.#eachSlice((slice) => {
+      for (const { plan, commands } of this.#segments) {
+        for (const command of plan === undefined ? commands : []) {
+          const start = process.hrtime.bigint();
+          runJs(command);
+          count(command.kernel, Number(process.hrtime.bigint() - start));
+        }
+        if (plan === undefined) continue;
+        for (const [i, ns] of this.device.native!.profile(plan, slice, 1).entries()) count(commands[i]!.kernel, ns);
+      }
+    });
     return total;
+  }
+
+  /** Calls `body` for each slice with the sliced memories moved to it, as TypeScript kernels see them. */
+  #eachSlice(body: (slice: number) => void): void {
+    const { nSlice, strides } = this.slices ?? { nSlice: 1, strides: new Map<ArrayBuffer, Strides>() };
+    const home = [...strides].flatMap(([, { slice, memories }]) =>
+      memories.map((memory) => ({ memory, ...memory.place(), stride: slice })),
+    );
+    try {
+      for (let slice = 0; slice < nSlice; slice++) {
+        for (const { memory, buffer, start, stride } of home) memory.assign(buffer, start + slice * stride);
+        body(slice);
+      }
+    } finally {
+      for (const { memory, buffer, start } of home) memory.assign(buffer, start);
+    }
   }
 }
 
@@ -100,7 +178,7 @@ interface Segment {
   readonly plan: NativePlan | undefined;
 }
 
-function segmentsOf(device: Device, commands: readonly Command[]): Segment[] {
+function segmentsOf(device: Device, commands: readonly Command[], slices: SlicePlan | undefined): Segment[] {
   const groups: Command[][] = [];
   for (const command of commands) {
     const last = groups.at(-1);
@@ -114,6 +192,16 @@ function segmentsOf(device: Device, commands: readonly Command[]): Segment[] {
       invariant(index !== undefined, `no native kernel '${kernel}' on ${device.name}`);
       return index;
     });
-    return { commands: group, plan: device.native!.compile(code, buffers) };
+    return { commands: group, plan: device.native!.compile(code, buffers, encodeSlices(slices, buffers)) };
   });
+}
+
+/** The flat form of slices, lanes and strides: see `NativeBinding.compile`. */
+function encodeSlices(slices: SlicePlan | undefined, buffers: readonly ArrayBuffer[]): Float64Array | undefined {
+  if (slices === undefined) return undefined;
+  const strides = buffers.flatMap((buffer) => {
+    const { slice, lane } = slices.strides.get(buffer) ?? { slice: 0, lane: 0 };
+    return [slice, lane];
+  });
+  return Float64Array.from([slices.nSlice, slices.nLane, ...strides]);
 }

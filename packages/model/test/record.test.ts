@@ -72,6 +72,84 @@ describe.each(['js', 'cpu'] as const)('recorded steps on %s', (name: DeviceName)
   );
 });
 
+/** Losses and gradients of each window of the batch, by slices on `nLane` lanes; `mixed`: with a TypeScript kernel in between. */
+function bySlices(
+  device: Device,
+  config: ModelConfig,
+  nLane: number,
+  mixed = false,
+): { loss: number[]; gradients: number[] } {
+  const model = buildModel(device, config, new Rng('weights'));
+  const arena = new ParameterArena(device, model, 2);
+  const { ids, targets } = batch(device);
+  const seed = device.tensor(new Float32Array(12).fill(1 / 24), [12]);
+  const sliced = [ids.view([2, 1, 12]), targets.view([2, 12]), arena.gradients];
+  const program = device.recordSlices({ nSlice: 2, nLane, sliced }, (firstIds, firstTargets) => {
+    const logits = reshape(model.forward(firstIds!), [12, 23]);
+    const { loss } = crossEntropy({ logits, targets: firstTargets! }, { ignore: ignoreIndex });
+    backward(loss, seed);
+    return mixed ? { loss: addOne(loss) } : { loss };
+  });
+  program.run();
+  program.run();
+  expect(program.results.loss.shape).toEqual([2, 12]);
+  return { loss: program.results.loss.toArray(), gradients: arena.gradients.toArray() };
+}
+
+/** The same, one window after another without recording. */
+function byWindows(device: Device, config: ModelConfig): { loss: number[]; gradients: number[] } {
+  const all = [0, 1].map((window) => {
+    const model = buildModel(device, config, new Rng('weights'));
+    const arena = new ParameterArena(device, model);
+    const { ids, targets } = batch(device);
+    const part = (x: Tensor): number[] => x.toArray().slice(12 * window, 12 * (window + 1));
+    const logits = reshape(model.forward(device.tensor(part(ids), [1, 12], 'i32')), [12, 23]);
+    const mine = device.tensor(part(targets), [12], 'i32');
+    const { loss } = crossEntropy({ logits, targets: mine }, { ignore: ignoreIndex });
+    backward(loss, device.tensor(new Float32Array(12).fill(1 / 24), [12]));
+    return { loss: loss.toArray(), gradients: arena.gradients.toArray() };
+  });
+  return { loss: all.flatMap((x) => x.loss), gradients: all.flatMap((x) => x.gradients) };
+}
+
+describe.each(['js', 'cpu'] as const)('steps recorded over slices on %s', (name: DeviceName) => {
+  const status = deviceStatus(name);
+  const reason = status.available ? undefined : status.reason;
+  it.skipIf(reason).each(Object.entries(configs))(
+    `give each slice the bits of its own eager step, in lanes or in turn: %s${reason ? ` (${reason})` : ''}`,
+    (_, config) => {
+      const expected = byWindows(openDevice(name), config);
+      for (const [nThread, nLane] of [
+        [1, 1],
+        [2, 1],
+        [2, 2],
+        [1, 2],
+        [3, 2],
+      ] as const) {
+        const device = openDevice(name, { nThread });
+        expect(bySlices(device, config, nLane), `${nThread} threads, ${nLane} lanes`).toEqual(expected);
+        const mixed = bySlices(device, config, nLane, true);
+        expect(mixed.gradients).toEqual(expected.gradients);
+        expect(mixed.loss).toEqual(expected.loss.map((loss) => Math.fround(loss + 1)));
+      }
+    },
+  );
+  it.skipIf(reason)('name the command and the first slice that fails', () => {
+    const device = openDevice(name, { nThread: 2 });
+    const model = buildModel(device, configs['gpt, tied']!, new Rng('weights'));
+    const ids = device.zeros([4, 1, 12], 'i32');
+    const program = device.withoutGrad(() =>
+      device.recordSlices({ nSlice: 4, nLane: 2, sliced: [ids] }, (first) => ({ logits: model.forward(first!) })),
+    );
+    program.run();
+    ids.values().set([99], 24);
+    ids.values().set([77], 36);
+    expect(() => program.run()).toThrow(/99/);
+    ids.values().fill(1);
+    program.run();
+  });
+});
+
 describe('recording', () => {
   it('reuses memory: the arena is smaller than the sum of its tensors, and results stay readable', () => {
     const device = openDevice('js');

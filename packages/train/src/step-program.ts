@@ -4,6 +4,7 @@ import {
   add,
   backward,
   crossEntropy,
+  type Device,
   fillInto,
   gradNorm,
   ignoreIndex,
@@ -11,6 +12,7 @@ import {
   ParameterArena,
   type Recorded,
   reshape,
+  sumSlices,
   type Tensor,
 } from '@physlm/model';
 import type { OptimizerConfig } from './train-config.js';
@@ -37,11 +39,17 @@ export interface StepResult {
 /**
  * One optimiser step over a model, recorded once and replayed: forward and backward over each part of the step's windows,
  * then clip and AdamW over the flat arena. The loss is Σ nats / Σ targets over the whole step, however it is split.
+ *
+ * A part runs in slices of a few windows: what a slice computes stays in cache until its backward pass needs it, and small
+ * slices run side by side, one on each thread. How many there are follows from the model and the batch alone, and their
+ * gradients are added in order, so neither the machine nor its threads change a bit.
  */
 export class StepProgram {
   readonly arena: ParameterArena;
   /** First and second moments, in the arena's layout. */
   readonly moments: { readonly m: Tensor; readonly v: Tensor };
+  /** Slices of each part. */
+  readonly nSlice: number;
   readonly #ids: Tensor;
   readonly #targets: Tensor;
   readonly #weight: Tensor;
@@ -49,12 +57,12 @@ export class StepProgram {
   readonly #partIds: Int32Array[];
   readonly #partTargets: Int32Array[];
   readonly #clear: Recorded<Record<string, Tensor>> | undefined;
-  readonly #part: Recorded<{ loss: Tensor; norm: Tensor }> | Recorded<{ loss: Tensor }>;
-  readonly #update: Recorded<{ norm: Tensor }> | undefined;
-  readonly #norm: Tensor;
+  readonly #slices: Recorded<{ loss: Tensor }>;
+  readonly #accumulate: Recorded<Record<string, Tensor>> | undefined;
+  readonly #update: Recorded<{ norm: Tensor }>;
 
   constructor(
-    private readonly model: LanguageModel,
+    model: LanguageModel,
     private readonly nCtx: number,
     private readonly batchSize: number,
     nAccumulate: number,
@@ -62,44 +70,50 @@ export class StepProgram {
   ) {
     invariant(batchSize % nAccumulate === 0, 'batchSize is a multiple of nAccumulate');
     const { device } = model;
-    this.arena = new ParameterArena(device, model);
-    this.moments = { m: this.arena.like(), v: this.arena.like() };
     const partSize = batchSize / nAccumulate;
-    const rows = partSize * nCtx;
-    this.#ids = device.zeros([partSize, nCtx], 'i32');
-    this.#targets = device.zeros([rows], 'i32');
+    this.nSlice = device.name === 'cpu' ? countSlices(model, partSize, nCtx) : 1;
+    const { nSlice } = this;
+    this.arena = new ParameterArena(device, model, nSlice);
+    this.moments = { m: this.arena.like(), v: this.arena.like() };
+    const rows = (partSize / nSlice) * nCtx;
+    this.#ids = device.zeros([nSlice, partSize / nSlice, nCtx], 'i32');
+    this.#targets = device.zeros([nSlice, rows], 'i32');
     this.#weight = device.zeros([rows]);
     this.#hyper = device.zeros([8]);
-    this.#partIds = Array.from({ length: nAccumulate }, () => new Int32Array(rows));
-    this.#partTargets = Array.from({ length: nAccumulate }, () => new Int32Array(rows));
-    if (nAccumulate === 1) {
-      const whole = device.record(() => ({ ...this.#forwardBackward(), ...this.#optimize(this.arena.gradients) }));
-      this.#part = whole;
-      this.#norm = whole.results.norm;
-    } else {
+    this.#partIds = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
+    this.#partTargets = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
+
+    const { gradients } = this.arena;
+    const sliced = [this.#ids, this.#targets, gradients];
+    this.#slices = device.recordSlices({ nSlice, nLane: laneCount(device, nSlice), sliced }, (ids, targets) =>
+      forwardBackward(model, ids!, targets!, this.#weight),
+    );
+    if (nAccumulate > 1) {
       const total = this.arena.like();
       this.#clear = device.record(() => {
         fillInto(total, 0);
         return {};
       });
-      this.#part = device.record(() => {
-        const results = this.#forwardBackward();
-        add(total, this.arena.gradients, total);
-        return results;
+      this.#accumulate = device.record(() => {
+        add(total, sumSlices({ g: gradients }, {}).total, total);
+        return {};
       });
       this.#update = device.record(() => this.#optimize(total));
-      this.#norm = this.#update.results.norm;
+    } else {
+      this.#update = device.record(() =>
+        this.#optimize(nSlice === 1 ? gradients.view([gradients.size]) : sumSlices({ g: gradients }, {}).total),
+      );
     }
   }
 
   /** Bytes of the arenas that hold intermediate tensors. */
   get arenaBytes(): number {
-    return this.#part.arenaBytes + (this.#update?.arenaBytes ?? 0);
+    return this.#slices.arenaBytes + this.#update.arenaBytes;
   }
 
-  /** Kernel calls of one part of a step. */
+  /** Kernel calls of one slice and of the update. */
   get nCommand(): number {
-    return this.#part.nCommand;
+    return this.#slices.nCommand + this.#update.nCommand;
   }
 
   /** Runs optimiser step `step` (from 0) on windows step·batchSize … with learning rate `lr`. */
@@ -124,25 +138,17 @@ export class StepProgram {
     for (let part = 0; part < nPart; part++) {
       this.#ids.values().set(this.#partIds[part]!);
       this.#targets.values().set(this.#partTargets[part]!);
-      this.#part.run();
-      for (const loss of this.#part.results.loss.values()) lossSum += loss;
+      this.#slices.run();
+      this.#accumulate?.run();
+      for (const loss of this.#slices.results.loss.values()) lossSum += loss;
     }
-    this.#update?.run();
-    return { lossSum, nTarget, gradNorm: this.#norm.item() };
+    this.#update.run();
+    return { lossSum, nTarget, gradNorm: this.#update.results.norm.item() };
   }
 
   /** Nanoseconds for each kernel in one part of a step, on the windows of the last run. Changes weights as a step does. */
   profile(): ReadonlyMap<string, number> {
-    return this.#part.profile();
-  }
-
-  #forwardBackward(): { loss: Tensor } {
-    const logits = this.model.forward(this.#ids);
-    const rows = this.#targets.size;
-    const flat = reshape(logits, [rows, logits.size / rows]);
-    const { loss } = crossEntropy({ logits: flat, targets: this.#targets }, { ignore: ignoreIndex });
-    backward(loss, this.#weight);
-    return { loss };
+    return new Map([...this.#slices.profile(), ...this.#update.profile()]);
   }
 
   #optimize(gradients: Tensor): { norm: Tensor } {
@@ -158,4 +164,36 @@ export class StepProgram {
     const correction = (beta: number): number => 1 - beta ** (step + 1);
     this.#hyper.values().set([lr, beta1, beta2, eps, weightDecay, correction(beta1), correction(beta2), clipNorm]);
   }
+}
+
+/** Loss of each row and, in the leaves' `grad`, the gradient of Σ weight·loss. */
+function forwardBackward(model: LanguageModel, ids: Tensor, targets: Tensor, weight: Tensor): { loss: Tensor } {
+  const logits = model.forward(ids);
+  const flat = reshape(logits, [targets.size, logits.size / targets.size]);
+  const { loss } = crossEntropy({ logits: flat, targets }, { ignore: ignoreIndex });
+  backward(loss, weight);
+  return { loss };
+}
+
+/** Intermediate tensors of a slice should be at least this large: below, calls cost more than the cache saves. */
+const MIN_SLICE_BYTES = 1 << 20;
+/** … and this many times the gradients, which every slice writes and the sum over slices reads. */
+const MIN_ARENA_PER_GRADIENT = 4;
+
+/** Most equal slices of `nWindow` windows that are still worth it, by the size of what one window computes. */
+function countSlices(model: LanguageModel, nWindow: number, nCtx: number): number {
+  const { device } = model;
+  const arena = new ParameterArena(device, model);
+  const [ids, targets] = [device.zeros([1, nCtx], 'i32'), device.zeros([nCtx], 'i32')];
+  const oneWindow = device.record(() => forwardBackward(model, ids, targets, device.zeros([nCtx])));
+  const atLeast = Math.max(MIN_SLICE_BYTES, MIN_ARENA_PER_GRADIENT * arena.gradients.byteLength);
+  let windowsPerSlice = Math.min(nWindow, Math.ceil(atLeast / oneWindow.arenaBytes));
+  while (nWindow % windowsPerSlice !== 0) windowsPerSlice++;
+  return nWindow / windowsPerSlice;
+}
+
+/** Slices to run at once: all threads' worth when that leaves none idle for long, otherwise one on all threads. */
+function laneCount(device: Device, nSlice: number): number {
+  const { nThread } = device;
+  return nSlice % nThread === 0 || nSlice >= 4 * nThread ? nThread : 1;
 }

@@ -1,7 +1,41 @@
 import { defineOp } from '../op.js';
-import { add, clipScale, concat, div, mul, reshape, scale, shift, slice, sqrt, sub, sumTo } from '../primitives.js';
+import {
+  add,
+  clipScale,
+  concat,
+  div,
+  mul,
+  reshape,
+  scale,
+  shift,
+  slice,
+  sqrt,
+  sub,
+  sum,
+  sumTo,
+} from '../primitives.js';
 
-// Axes: N parameters, in one flat arena; C = 8 hyper-parameters.
+// Axes: N parameters, in one flat arena; S slices of a batch; C = 8 hyper-parameters.
+
+/** total = Σ g over the slices of a batch, added in order: the same bits whichever threads computed them. */
+export const sumSlices = defineOp({
+  name: 'sumSlices',
+  summary: 'total[n] = Σ_s g[s, n], in order of s',
+  source: 'definition',
+  inputs: { g: 'SN' },
+  outputs: { total: 'N' },
+  attrs: {},
+  reference: ({ g }) => ({ total: reshape(sum(g, 0), [g.shape[1]!]) }),
+  backward: 'none',
+  tolerance: { atol: 1e-6, rtol: 1e-6 },
+  cost: ({ S, N }) => ({ flops: S! * N!, bytes: 4 * (S! + 1) * N! }),
+  cases: [
+    { S: 1, N: 1 },
+    { S: 3, N: 37 },
+    { S: 8, N: 5000 },
+  ].map((dims) => ({ dims, attrs: {} })),
+  bench: { '8 × 1M': { dims: { S: 8, N: 1_000_000 }, attrs: {} } },
+});
 
 /** norm = √Σg², accumulated in double precision over chunks that do not depend on the number of threads. */
 export const gradNorm = defineOp({

@@ -1,5 +1,5 @@
 import type { AnyOp } from '../op.js';
-import { adamW, gradNorm } from './adam-w.js';
+import { adamW, gradNorm, sumSlices } from './adam-w.js';
 import { attention, attentionStep } from './attention.js';
 import { crossEntropy } from './cross-entropy.js';
 import { embedding } from './embedding.js';
@@ -22,6 +22,7 @@ export const ops: readonly AnyOp[] = [
   attention,
   attentionStep,
   crossEntropy,
+  sumSlices,
   gradNorm,
   adamW,
 ];
