@@ -19,6 +19,7 @@ namespace {
 #include "pointwise.inl"
 #include "norm.inl"
 #include "attention.inl"
+#include "attention-step.inl"
 #include "loss.inl"
 #include "optimizer.inl"
 

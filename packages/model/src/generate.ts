@@ -73,7 +73,14 @@ export function generate(
 
 function argMax(row: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
+  let peak = row[0]!;
+  for (let i = 1; i < row.length; i++) {
+    const value = row[i]!;
+    if (value > peak) {
+      peak = value;
+      best = i;
+    }
+  }
   return best;
 }
 
