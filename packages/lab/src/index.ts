@@ -1,7 +1,16 @@
 export { currentEnvironment, type Environment } from './environment.js';
 export { capacityTwoBits } from './laws/capacity-two-bits.js';
-export { laws, lawsOfPart, lawsOfRecipe } from './laws/index.js';
-export { boundText, criterion, type Law, type Measurement, type Verdict } from './laws/law.js';
+export { lawNamed, laws, lawsDecidedBy, lawsOfPart, lawsOfRecipe, scalesOf } from './laws/index.js';
+export {
+  boundText,
+  criterion,
+  type Law,
+  type LawMeasurement,
+  type LawMember,
+  type LawScale,
+  type Measurement,
+  type Verdict,
+} from './laws/law.js';
 export {
   combineSeeds,
   type LawReport,
@@ -9,9 +18,10 @@ export {
   type LedgerRun,
   lawReport,
   ledgerFolder,
+  membersOf,
   mergeRun,
   readLedgerRow,
-  recordRun,
+  recordLaw,
 } from './laws/ledger.js';
 export { type CapacityExperiment, type CapacityParameters, capacity, capacityScales } from './recipes/capacity.js';
 export { type CapacityData, type CapacityDataConfig, openCapacityData } from './recipes/capacity-data.js';

@@ -4,7 +4,7 @@ import { DataError } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import { type Progress, RunDirectory } from '@physlm/train';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
-import { lawsOfRecipe } from './laws/index.js';
+import { lawsDecidedBy } from './laws/index.js';
 import { criterion } from './laws/law.js';
 import type { Experiment, Recipe, Results } from './recipes/recipe.js';
 import { figureData } from './report/document.js';
@@ -26,8 +26,6 @@ export interface RunRecipeOptions {
   readonly device: Device;
   /** The command that gives this run again, for its report. */
   readonly command: string;
-  /** Whether the experiment is its scale as it stands, so that the law's criterion applies. */
-  readonly standard: boolean;
   readonly resume: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
@@ -46,7 +44,7 @@ export type RunOutcome =
  * @throws PhyslmError as the recipe does.
  */
 export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> {
-  const { recipe, experiment, run, device, command, standard, resume, signal, onProgress } = options;
+  const { recipe, experiment, run, device, command, resume, signal, onProgress } = options;
   const before = resume ? run.readJson<Environment>('environment.json') : undefined;
   if (before !== undefined) requireSameDevice(before.device, device.name);
   const begin = performance.now();
@@ -75,7 +73,7 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   const environment = { ...environmentSoFar(), finished: new Date().toISOString() };
   run.writeJson('environment.json', environment);
   const finished = { run, experiment, results: execution.results, environment };
-  await writeReport(recipe, finished, standard);
+  await writeReport(recipe, finished);
   run.writeJson('results.json', execution.results);
   return { stopped: 'finished', finished };
 }
@@ -88,15 +86,9 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
 export async function writeReport(
   recipe: Recipe,
   { run, experiment, results, environment }: FinishedRun,
-  standard: boolean,
 ): Promise<string> {
   const document = recipe.report(experiment, results);
-  const { html, figures } = await renderReport(
-    document,
-    experiment,
-    environment,
-    standard ? judge(experiment, results) : undefined,
-  );
+  const { html, figures } = await renderReport(document, experiment, environment, judge(recipe, experiment, results));
   for (const [id, { svg, data }] of figures) {
     run.writeText(`figures/${id}.svg`, svg);
     run.writeJson(`figures/${id}.json`, { ...data, table: figureData(data) });
@@ -105,16 +97,14 @@ export async function writeReport(
   return `${run.path}/report.html`;
 }
 
-/** What the law of a recipe says about a run; undefined when no law is tested by it. */
-export function judge(experiment: Experiment, results: Results): Judgement | undefined {
-  const [law] = lawsOfRecipe(experiment.recipe);
-  if (law === undefined) return undefined;
-  return {
-    verdict: criterion(results.measures, experiment.expect),
+/** What the laws say that this run decides by itself: none when its parameters are not those of a law's scale. */
+export function judge(recipe: Recipe, experiment: Experiment, results: Results): readonly Judgement[] {
+  return lawsDecidedBy(recipe, experiment).map(({ law, member, expect }) => ({
+    verdict: criterion(law.measure({ [member]: results }).measures, expect),
     claim: law.claim,
     source: `${law.source.paper}, ${law.source.section}`,
-    expect: experiment.expect,
-  };
+    expect,
+  }));
 }
 
 /**

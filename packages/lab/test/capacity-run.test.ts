@@ -26,7 +26,6 @@ async function runIn(name: string, options: { abortAfterStep?: number; resume?: 
       run,
       device: openDevice('js'),
       command: 'physlm run capacity',
-      standard: false,
       resume: options.resume === true,
       signal: controller.signal,
       onProgress({ phase, step }) {
@@ -97,7 +96,7 @@ describe('a capacity run', () => {
     if (whole.outcome.stopped !== 'finished') return;
     const { writeReport } = await import('../src/index.js');
     const before = read('whole', 'report.html');
-    await writeReport(recipe, whole.outcome.finished, false);
+    await writeReport(recipe, whole.outcome.finished);
     expect(read('whole', 'report.html')).toBe(before);
   });
 });

@@ -48,6 +48,8 @@ describe('bad usage: one line that names the nearest valid word, exit code 2', (
     [['run', 'capacity', '--device', 'cpux'], "'cpu'"],
     [['run', 'capacity', '--set', 'nPeopel=3'], "'nPeople'"],
     [['laws', '--part', '3.4'], "'3.3'"],
+    [['law', 'capacity-two-bit'], "'capacity-two-bits'"],
+    [['law', 'capacity-two-bits', '--scale', 'smal'], "'small'"],
   ])('%j', async (argv, meant) => {
     const { code, stdout, stderr } = await physlm(argv, { real: true });
     expect(stderr).toContain(`did you mean ${meant}?`);
@@ -141,7 +143,7 @@ describe('JSON', () => {
         ]),
       );
       expect([row.verdict, row.ours, row.seeds]).toEqual(['not run', null, []]);
-      expect(row.command).toBe(`physlm run capacity --scale ${row.scale} --ledger`);
+      expect(row.command).toBe(`physlm law ${row.id} --scale ${row.scale} --ledger`);
     }
   });
 });
@@ -221,6 +223,45 @@ describe('a run directory', () => {
   });
 });
 
+describe('law', () => {
+  const law = (...flags: string[]) =>
+    physlm(['law', 'capacity-two-bits', '--device', 'js', '--runs', join(sandbox, 'runs'), ...flags]);
+
+  test('runs what is missing, once, and records each seed', async () => {
+    const first = await law('--seeds', '1,2', '--ledger');
+    expect([first.code, fake.nExecution]).toEqual([0, 2]);
+    expect(first.stdout).toContain('✓ holds');
+    expect(first.stdout).toMatch(/shareOfCeiling +0\.99\d* +0\.99/);
+    const row = JSON.parse(readFileSync(join(sandbox, 'ledger', 'capacity-two-bits-tiny.json'), 'utf8'));
+    expect(row.runs.map((run: { seed: number }) => run.seed)).toEqual([1, 2]);
+    await law('--seeds', '1,2,3');
+    expect(fake.nExecution).toBe(3);
+  });
+
+  test('goes on where Ctrl-C stopped it', async () => {
+    fake.behaviour = 'interrupt';
+    const stopped = await law('--seeds', '1,2');
+    expect([stopped.code, fake.nExecution]).toEqual([130, 1]);
+    fake.behaviour = 'finish';
+    const done = await law('--seeds', '1,2');
+    expect([done.code, fake.nExecution, fake.resumed]).toEqual([0, 3, false]);
+  });
+
+  test('a failed criterion ends with 3 under --check', async () => {
+    fake.share = 0.5;
+    expect((await law()).code).toBe(0);
+    const { code, stdout } = await law('--check');
+    expect([code, stdout.includes('✗ fails')]).toEqual([3, true]);
+  });
+
+  test('refuses a seed given twice', async () => {
+    expect(await law('--seeds', '1,1')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('different numbers'),
+    });
+  });
+});
+
 describe('exit codes', () => {
   test('a failed criterion ends with 0, and with 3 under --check, also for a finished run', async () => {
     fake.share = 0.5;
@@ -234,7 +275,7 @@ describe('exit codes', () => {
   test('a run without the standard parameters gets no verdict', async () => {
     const { code, stdout } = await runFake('--set', 'n=3');
     expect(code).toBe(0);
-    expect(stdout).toContain('no verdict');
+    expect(stdout).toContain('No verdict');
     expect(readFileSync(join(out(), 'report.html'), 'utf8')).toContain('No verdict');
   });
 

@@ -14,7 +14,7 @@ import {
   lawReport,
   mergeRun,
   type Results,
-  recordRun,
+  recordLaw,
 } from '../src/index.js';
 
 let folder: string;
@@ -42,11 +42,19 @@ const resultsOf = (perParameter: number, shareOfCeiling: number): Results => ({
   intervals: { perParameter: { low: perParameter / 2, high: perParameter * 2 } },
 });
 const record = (seed: number, perParameter: number, shareOfCeiling: number) =>
-  recordRun(folder, capacityTwoBits, {
-    experiment: capacity({ scale: 'tiny', seed }),
-    results: resultsOf(perParameter, shareOfCeiling),
-    environment,
-  });
+  recordLaw(
+    folder,
+    capacityTwoBits,
+    'tiny',
+    {
+      model: {
+        experiment: capacity({ scale: 'tiny', seed }),
+        results: resultsOf(perParameter, shareOfCeiling),
+        environment,
+      },
+    },
+    environment.command,
+  );
 
 describe('recording runs', () => {
   test('one seed keeps its own interval; several give their mean, one run each', () => {
@@ -87,9 +95,8 @@ describe('recording runs', () => {
 
   test('a run of other parameters is refused', () => {
     const experiment = capacity({ scale: 'tiny', seed: 1, parameters: { nLayer: 1 } });
-    expect(() => recordRun(folder, capacityTwoBits, { experiment, results: resultsOf(1, 1), environment })).toThrow(
-      ConfigError,
-    );
+    const model = { experiment, results: resultsOf(1, 1), environment };
+    expect(() => recordLaw(folder, capacityTwoBits, 'tiny', { model }, environment.command)).toThrow(ConfigError);
   });
 
   test('runs of an earlier setting are not counted, and go when a new one comes', () => {

@@ -3,12 +3,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   capacity,
-  capacityScales,
+  laws,
+  membersOf,
   openCapacityData,
   recipeNamed,
   recipes,
   scaleNamed,
-  scaleNames,
+  scalesOf,
 } from '../src/index.js';
 
 describe('capacity', () => {
@@ -48,13 +49,17 @@ describe('capacity', () => {
     },
   );
 
-  test('every scale says what it expects and why', () => {
-    for (const scale of scaleNames) {
-      const { expect: bounds } = capacityScales[scale];
-      expect(bounds.length).toBeGreaterThan(0);
-      for (const { tests, atLeast, atMost } of bounds) {
-        expect(tests).not.toBe('');
-        expect(atLeast ?? atMost).toBeTypeOf('number');
+  test('every law says at every scale what it expects and why, and its members are experiments', () => {
+    for (const law of laws) {
+      expect(scalesOf(law).length).toBeGreaterThan(0);
+      for (const scale of scalesOf(law)) {
+        const { expect: bounds, members } = law.scales[scale]!;
+        expect(bounds.length).toBeGreaterThan(0);
+        for (const { tests, atLeast, atMost } of bounds) {
+          expect(tests).not.toBe('');
+          expect(atLeast ?? atMost).toBeTypeOf('number');
+        }
+        expect(Object.keys(membersOf(law, scale, 1))).toEqual(Object.keys(members));
       }
     }
   });

@@ -1,4 +1,4 @@
-import { laws, lawsOfPart } from '../laws/index.js';
+import { laws, lawsOfPart, scalesOf } from '../laws/index.js';
 import { lawReport, ledgerFolder } from '../laws/ledger.js';
 import { decimals, duration } from '../report/number-format.js';
 import { textTable } from '../report/text-table.js';
@@ -13,7 +13,7 @@ import { colours, type Io, say } from './io.js';
 export function printLaws(part: string | undefined, json: boolean, io: Io): void {
   const chosen = part === undefined ? laws : lawsOfPart(part);
   const folder = io.ledger ?? ledgerFolder();
-  const reports = chosen.map((law) => ({ law, rows: law.scales.map((scale) => lawReport(law, scale, folder)) }));
+  const reports = chosen.map((law) => ({ law, rows: scalesOf(law).map((scale) => lawReport(law, scale, folder)) }));
   if (json) {
     say(
       io,

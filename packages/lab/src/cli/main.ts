@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { packageVersion } from '../package-root.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note } from './io.js';
+import type { LawFlags } from './law.js';
 import type { RunFlags } from './run.js';
 
 const HELP = `
@@ -13,6 +14,7 @@ Examples:
   physlm run capacity --set nPeople=500 --set nLayer=4
   physlm run capacity --resume               goes on after Ctrl-C
   physlm laws --json                         what the papers claim, and what was measured
+  physlm law capacity-two-bits --seeds 1,2   runs what a law needs, and judges it
 
 Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
 transformers loads as they are. Equal runs give equal files; only another device or instruction set changes bits.
@@ -86,6 +88,26 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .action(async (recipe: string, flags: RunFlags) => {
       const { run } = await import('./run.js');
       done(await run(recipe, flags, io));
+    });
+
+  program
+    .command('law')
+    .summary('run whatever a law needs, and judge it')
+    .description(
+      'Runs the members of a law that are not finished yet (runs/ keeps them, laws share them) and prints the verdict.\n' +
+        'physlm laws lists the laws. Giving the command again after Ctrl-C goes on where it stopped.',
+    )
+    .argument('<law>', 'which law, as shown by physlm laws')
+    .option('--scale <name>', 'how much of the law to try: tiny, small, laptop, gpu or paper', 'tiny')
+    .option('--seeds <list>', 'seeds, separated by commas', wholeNumbers, [1])
+    .option('--runs <dir>', 'folder of run directories', 'runs')
+    .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
+    .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
+    .option('--check', 'exit with 3 when the criterion fails')
+    .option('--ledger [dir]', 'also write the result into the ledger of laws (default: the one of this package)')
+    .action(async (id: string, flags: LawFlags) => {
+      const { runLaw } = await import('./law.js');
+      done(await runLaw(id, flags, io));
     });
 
   program
@@ -177,6 +199,12 @@ function collect(value: string, before: readonly string[] = []): readonly string
 function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) throw new InvalidArgumentError('expected 0, 1, 2, …');
   return Number(text);
+}
+
+function wholeNumbers(text: string): number[] {
+  const seeds = text.split(',').map(wholeNumber);
+  if (new Set(seeds).size !== seeds.length) throw new InvalidArgumentError('expected different numbers');
+  return seeds;
 }
 
 function positiveNumber(text: string): number {

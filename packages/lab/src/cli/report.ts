@@ -2,7 +2,6 @@ import { recipeNamed } from '../recipes/index.js';
 import { openFinishedRun, writeReport } from '../run-recipe.js';
 import { type Io, recipesOf } from './io.js';
 import { printFinished } from './print-finished.js';
-import { isStandard } from './run.js';
 
 /**
  * `physlm report`: renders the report of a finished run again.
@@ -13,7 +12,6 @@ import { isStandard } from './run.js';
 export async function report(path: string, io: Io): Promise<void> {
   const finished = openFinishedRun(path);
   const recipe = recipeNamed(finished.experiment.recipe, recipesOf(io));
-  const standard = isStandard(recipe, finished.experiment);
-  await writeReport(recipe, finished, standard);
-  printFinished(recipe, finished, standard, io);
+  await writeReport(recipe, finished);
+  printFinished(recipe, finished, io);
 }

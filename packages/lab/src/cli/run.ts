@@ -1,20 +1,14 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, digest, nearest } from '@physlm/base';
-import { openDevice } from '@physlm/model';
-import { RunDirectory } from '@physlm/train';
-import { type Environment, requireSameDevice } from '../environment.js';
-import { lawsOfRecipe } from '../laws/index.js';
-import { settingOf } from '../laws/law.js';
-import { ledgerFolder, recordRun } from '../laws/ledger.js';
+import { lawsDecidedBy } from '../laws/index.js';
+import { ledgerFolder, recordLaw } from '../laws/ledger.js';
 import { recipeNamed, scaleNamed } from '../recipes/index.js';
 import type { Experiment, Recipe } from '../recipes/recipe.js';
-import { type FinishedRun, judge, openFinishedRun, runRecipe, writeReport } from '../run-recipe.js';
-import { chooseDevice } from './choose-device.js';
+import { type FinishedRun, judge } from '../run-recipe.js';
+import { execute } from './execute.js';
 import { exitCodes } from './exit-codes.js';
-import { colours, type Io, note, recipesOf, say } from './io.js';
+import { type Io, recipesOf, say } from './io.js';
 import { printFinished } from './print-finished.js';
-import { ProgressLine } from './progress-line.js';
 
 /** Options of `physlm run`. */
 export interface RunFlags {
@@ -41,92 +35,58 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   const scale = scaleNamed(recipe, flags.scale);
   const parameters = parseParameters(flags.set ?? [], recipe);
   const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
-  const standard = isStandard(recipe, experiment);
-  if (!standard) requireStandardFor(flags);
-  const path = flags.out ?? join('runs', `${experiment.name}-${digest(experiment).slice(0, 8)}`);
-  const command = commandOf(recipe, flags);
-
-  const found = existsSync(join(path, 'experiment.json')) && !flags.fresh;
-  const directory = found ? RunDirectory.open(path, experiment, 'resume') : undefined;
-  const before = directory?.readJson<Environment>('environment.json');
-  const { name, because } = chooseDevice(flags.device, before?.device);
-  if (before !== undefined) requireSameDevice(before.device, name);
-  if (directory?.finished) {
-    note(io, `This run is finished: nothing was trained. To run it again: ${command} --fresh`);
-    const finished = openFinishedRun(path);
-    if (!existsSync(join(path, 'report.html'))) await writeReport(recipe, finished, standard);
-    return conclude(recipe, finished, standard, flags, io);
-  }
-  if (directory !== undefined && !flags.resume) {
-    const at = directory.latestCheckpoint();
-    throw new ConfigError(
-      [{ path: 'out', expected: 'a new or a finished run', got: `${path} with an unfinished one` }],
-      `Use --resume to go on ${at === undefined ? '(it has no checkpoint yet)' : `from step ${at.step}`}, or --fresh to start again.`,
-    );
-  }
-
-  const device = openDevice(name, { nThread: flags.threads });
-  if (because !== undefined) {
-    note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
-  }
-  const target = directory ?? RunDirectory.open(path, experiment, flags.fresh ? 'fresh' : 'new');
-  const native =
-    device.native === undefined
-      ? ''
-      : ` (${device.native.isa()}, ${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'})`;
-  note(io, `${experiment.name}: ${recipe.scales[scale]}${standard ? '' : ', with --set'}`);
-  note(io, `device ${device.name}${native}, ${path}`);
-
-  const progress = new ProgressLine(io);
-  const interrupt = interruption(io, progress);
-  try {
-    const outcome = await runRecipe({
+  requireLawFor(flags, recipe, experiment);
+  const outcome = await execute(
+    {
       recipe,
       experiment,
-      run: target,
-      device,
-      command,
-      standard,
-      resume: directory !== undefined,
-      signal: interrupt.signal,
-      onProgress: (now) => progress.update(now),
-    });
-    progress.stop();
-    if (outcome.stopped === 'aborted') {
-      note(io, `Stopped after step ${outcome.step}; saved ${outcome.checkpoint}.`);
-      note(io, `To go on: ${command}${flags.out === undefined ? '' : ` --out ${flags.out}`} --resume`);
-      return interrupt.exitCode();
-    }
-    return conclude(recipe, outcome.finished, standard, flags, io);
-  } finally {
-    progress.stop();
-    interrupt.release();
-  }
+      path: flags.out ?? runFolder(experiment),
+      again: `${commandOf(recipe, flags)}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
+      command: commandOf(recipe, flags),
+      device: flags.device,
+      threads: flags.threads,
+      unfinished: flags.fresh ? 'fresh' : flags.resume ? 'resume' : 'refuse',
+      about: `${recipe.scales[scale]}${flags.set === undefined ? '' : ', with --set'}`,
+    },
+    io,
+  );
+  return outcome.stopped === 'aborted' ? outcome.exitCode : conclude(recipe, outcome.finished, flags, io);
 }
 
-/** Whether an experiment is its scale as it stands, bounds included: the criterion was calibrated for nothing else. */
-export function isStandard(recipe: Recipe, experiment: Experiment): boolean {
-  const { scale, seed } = experiment;
-  const decisive = (one: Experiment): string => digest({ setting: settingOf(one), expect: one.expect });
-  return decisive(recipe.experiment({ scale, seed })) === decisive(experiment);
+/** Where a run goes unless told otherwise. */
+export function runFolder(experiment: Experiment, runs = 'runs'): string {
+  return join(runs, `${experiment.name}-${digest(experiment).slice(0, 8)}`);
 }
 
-function conclude(recipe: Recipe, finished: FinishedRun, standard: boolean, flags: RunFlags, io: Io): number {
-  printFinished(recipe, finished, standard, io);
+function conclude(recipe: Recipe, finished: FinishedRun, flags: RunFlags, io: Io): number {
+  printFinished(recipe, finished, io);
+  const { experiment, results } = finished;
   if (flags.ledger !== undefined) {
     const folder = flags.ledger === true ? (io.ledger ?? ledgerFolder()) : flags.ledger;
-    for (const law of lawsOfRecipe(recipe.name)) say(io, `ledger   ${recordRun(folder, law, finished)}`);
+    for (const { law, scale, member } of lawsDecidedBy(recipe, experiment)) {
+      const file = recordLaw(
+        folder,
+        law,
+        scale,
+        { [member]: finished },
+        `${finished.environment.command} --ledger`,
+        recipesOf(io),
+      );
+      say(io, `ledger   ${file}`);
+    }
   }
-  const verdict = judge(finished.experiment, finished.results)?.verdict;
-  return flags.check && verdict === 'fails' ? exitCodes.criterion : exitCodes.ok;
+  const fails = judge(recipe, experiment, results).some(({ verdict }) => verdict === 'fails');
+  return flags.check && fails ? exitCodes.criterion : exitCodes.ok;
 }
 
-function requireStandardFor(flags: RunFlags): void {
+/** Refuses --check and --ledger for a run that decides no law. */
+function requireLawFor(flags: RunFlags, recipe: Recipe, experiment: Experiment): void {
   const asked = flags.check ? 'check' : flags.ledger !== undefined ? 'ledger' : undefined;
-  if (asked === undefined) return;
+  if (asked === undefined || lawsDecidedBy(recipe, experiment).length > 0) return;
+  const got = flags.set === undefined ? 'one that decides no law alone' : `--set ${flags.set.join(' --set ')}`;
   throw new ConfigError(
-    [{ path: asked, expected: `scale '${flags.scale}' as it stands`, got: `--set ${flags.set?.join(' --set ')}` }],
-    'The criterion of a law belongs to the scale without --set.',
+    [{ path: asked, expected: `a run that a law at scale '${flags.scale}' consists of`, got }],
+    'The criterion of a law belongs to its own parameters. Laws of several runs: physlm law.',
   );
 }
 
@@ -154,33 +114,4 @@ function commandOf(recipe: Recipe, { scale, seed, set = [], device }: RunFlags):
   for (const assignment of set) words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
   if (device !== 'auto') words.push('--device', device);
   return words.join(' ');
-}
-
-interface Interruption {
-  readonly signal: AbortSignal;
-  exitCode(): number;
-  release(): void;
-}
-
-/** The first Ctrl-C asks the run to save and stop, the second one ends the process. SIGTERM asks as well. */
-function interruption(io: Io, progress: ProgressLine): Interruption {
-  const controller = new AbortController();
-  let code: number = exitCodes.interrupted;
-  const ask = (name: NodeJS.Signals): void => {
-    progress.stop();
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted);
-    if (name === 'SIGTERM') code = exitCodes.terminated;
-    note(io, `${colours(io, 'stderr').yellow('Stopping:')} saving a checkpoint. Ctrl-C again stops without it.`);
-    controller.abort();
-  };
-  process.on('SIGINT', ask);
-  process.on('SIGTERM', ask);
-  return {
-    signal: controller.signal,
-    exitCode: () => code,
-    release() {
-      process.off('SIGINT', ask);
-      process.off('SIGTERM', ask);
-    },
-  };
 }

@@ -1,6 +1,7 @@
-import { ConfigError, nearest } from '@physlm/base';
+import { ConfigError, digest, nearest } from '@physlm/base';
+import { type Expectation, type Experiment, type Recipe, type ScaleName, scaleNames } from '../recipes/recipe.js';
 import { capacityTwoBits } from './capacity-two-bits.js';
-import type { Law } from './law.js';
+import { type Law, settingOf } from './law.js';
 
 /** Every law, in the order of the papers. */
 export const laws: readonly Law[] = [capacityTwoBits];
@@ -19,7 +20,56 @@ export function lawsOfPart(part: string): readonly Law[] {
   ]);
 }
 
-/** The laws that a recipe tests. */
+/** The laws that a recipe's runs decide, alone or together with others. */
 export function lawsOfRecipe(recipe: string): readonly Law[] {
-  return laws.filter((law) => law.recipe === recipe);
+  return laws.filter(({ scales }) =>
+    Object.values(scales).some(({ members }) => Object.values(members).some((member) => member.recipe === recipe)),
+  );
+}
+
+/**
+ * The law called `id`.
+ *
+ * @throws ConfigError with the nearest one when there is none.
+ */
+export function lawNamed(id: string): Law {
+  const found = laws.find((law) => law.id === id);
+  if (found !== undefined) return found;
+  const ids = laws.map((law) => law.id);
+  throw new ConfigError([
+    { path: 'law', expected: 'a law that physlm laws lists', got: `'${id}'`, nearest: nearest(id, ids) },
+  ]);
+}
+
+/** The scales of a law, smallest first. */
+export function scalesOf(law: Law): readonly ScaleName[] {
+  return scaleNames.filter((scale) => law.scales[scale] !== undefined);
+}
+
+/**
+ * The laws that one run decides by itself: those with a scale whose only member is this experiment as the recipe gives it.
+ * A run with other parameters decides none.
+ */
+export function lawsDecidedBy(
+  recipe: Recipe,
+  experiment: Experiment,
+): readonly {
+  readonly law: Law;
+  readonly scale: ScaleName;
+  readonly member: string;
+  readonly expect: readonly Expectation[];
+}[] {
+  const setting = digest(settingOf(experiment));
+  return laws.flatMap((law) =>
+    scalesOf(law).flatMap((scale) => {
+      const { members, expect } = law.scales[scale]!;
+      const [only, ...others] = Object.entries(members);
+      if (only === undefined || others.length > 0) return [];
+      const [name, member] = only;
+      if (member.recipe !== recipe.name || (member.scale ?? scale) !== experiment.scale) return [];
+      const { seed } = experiment;
+      const standard = recipe.experiment({ scale: experiment.scale, seed, parameters: member.parameters ?? {} });
+      return digest(settingOf(standard)) === setting ? [{ law, scale, member: name, expect }] : [];
+    }),
+  );
 }

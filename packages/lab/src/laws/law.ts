@@ -9,6 +9,27 @@ export interface Measurement {
   readonly interval: Interval;
 }
 
+/** What a law reads off its runs: its number, and everything that its bounds are about. */
+export interface LawMeasurement extends Measurement {
+  readonly measures: Readonly<Record<string, number>>;
+}
+
+/** One of the runs that a law compares: a recipe at a scale, with parameters that replace the scale's. */
+export interface LawMember {
+  readonly recipe: string;
+  /** The law's own scale when left out. */
+  readonly scale?: ScaleName;
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
+/** How a law is tried at one scale. */
+export interface LawScale {
+  /** The runs that decide it, by a name that says what they differ in. */
+  readonly members: Readonly<Record<string, LawMember>>;
+  /** Bounds that the measures must keep. They belong to these members and to no others. */
+  readonly expect: readonly Expectation[];
+}
+
 /** A finding of the papers as an experiment that anyone can re-run. */
 export interface Law {
   readonly id: string;
@@ -16,12 +37,12 @@ export interface Law {
   readonly part: string;
   readonly claim: string;
   readonly source: { readonly paper: string; readonly section: string };
-  /** The paper's figure: in words, and the range of the number. */
-  readonly paper: { readonly text: string; readonly low: number; readonly high: number; readonly unit: string };
-  readonly recipe: string;
-  readonly scales: readonly ScaleName[];
-  /** Reads the law's number off the results of one run. */
-  measure(results: Results): Measurement;
+  /** The paper's figure in words, and the unit of the number. */
+  readonly paper: { readonly text: string; readonly unit: string };
+  /** Every scale that is defined, smallest first. */
+  readonly scales: Readonly<Partial<Record<ScaleName, LawScale>>>;
+  /** Reads the law off the results of its members. */
+  measure(results: Readonly<Record<string, Results>>): LawMeasurement;
 }
 
 /** Whether measured numbers keep every bound. A missing measure keeps none. */

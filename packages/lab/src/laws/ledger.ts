@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, DataError, digest, writeFileAtomic } from '@physlm/base';
+import { ConfigError, DataError, digest, invariant, writeFileAtomic } from '@physlm/base';
 import { z } from 'zod';
 import type { Environment } from '../environment.js';
 import { packageRoot } from '../package-root.js';
-import { recipeNamed } from '../recipes/index.js';
-import type { Experiment, Interval, Results, ScaleName } from '../recipes/recipe.js';
+import { recipeNamed, recipes } from '../recipes/index.js';
+import type { Experiment, Interval, Recipe, Results, ScaleName } from '../recipes/recipe.js';
 import { criterion, type Law, type Measurement, settingOf, type Verdict } from './law.js';
 
 const interval = z.object({ low: z.number(), high: z.number() });
@@ -105,37 +105,69 @@ export function mergeRun(
   return { ...key, runs: [...kept, added].sort((a, b) => a.seed - b.seed) };
 }
 
+/** The experiments of a law at a scale, by member. */
+export function membersOf(
+  law: Law,
+  scale: ScaleName,
+  seed: number,
+  among: ReadonlyMap<string, Recipe> = recipes,
+): Readonly<Record<string, Experiment>> {
+  return Object.fromEntries(
+    Object.entries(law.scales[scale]?.members ?? {}).map(([name, member]) => [
+      name,
+      recipeNamed(member.recipe, among).experiment({
+        scale: member.scale ?? scale,
+        seed,
+        parameters: member.parameters ?? {},
+      }),
+    ]),
+  );
+}
+
+function settingDigest(members: Readonly<Record<string, Experiment>>): string {
+  return digest(Object.fromEntries(Object.entries(members).map(([name, one]) => [name, settingOf(one)])));
+}
+
+/** A finished run, as the ledger needs it. */
+export interface RecordedRun {
+  readonly experiment: Experiment;
+  readonly results: Results;
+  readonly environment: Environment;
+}
+
 /**
- * Writes a finished run into the ledger, as measured by `law`; returns the file.
+ * Writes what the finished runs of all members of a law say into the ledger; returns the file. The machine is that of the
+ * last one; seconds are those of all.
  *
- * @throws ConfigError when the experiment is not the scale as it stands: its verdict would be another one's.
+ * @throws ConfigError when an experiment is not the member as it stands: its verdict would be another one's.
  * @throws OutputError when the file cannot be written.
  */
-export function recordRun(
+export function recordLaw(
   folder: string,
   law: Law,
-  {
-    experiment,
-    results,
-    environment,
-  }: Readonly<{ experiment: Experiment; results: Results; environment: Environment }>,
+  scale: ScaleName,
+  runs: Readonly<Record<string, RecordedRun>>,
+  command: string,
+  among: ReadonlyMap<string, Recipe> = recipes,
 ): string {
-  const { scale, seed } = experiment;
-  const setting = digest(settingOf(experiment));
-  const standard = recipeNamed(law.recipe).experiment({ scale, seed });
-  if (setting !== digest(settingOf(standard))) {
+  const all = Object.values(runs);
+  const last = all.at(-1)!;
+  const { seed } = last.experiment;
+  const setting = settingDigest(Object.fromEntries(Object.entries(runs).map(([name, one]) => [name, one.experiment])));
+  if (setting !== settingDigest(membersOf(law, scale, seed, among))) {
     throw new ConfigError(
       [{ path: 'ledger', expected: `scale '${scale}' as it stands`, got: 'other parameters' }],
       'The ledger holds runs without --set only.',
     );
   }
-  const { command, cpu, cores, device, threads, isa, os, node, physlm, commit, seconds, started, finished } =
-    environment;
+  const { cpu, cores, device, threads, isa, os, node, physlm, commit, started, finished } = last.environment;
+  const measured = law.measure(Object.fromEntries(Object.entries(runs).map(([name, one]) => [name, one.results])));
   const added: LedgerRun = {
     seed,
-    ...law.measure(results),
-    measures: { ...results.measures },
-    seconds,
+    ours: measured.ours,
+    interval: measured.interval,
+    measures: { ...measured.measures },
+    seconds: Number(all.reduce((sum, { environment }) => sum + environment.seconds, 0).toFixed(1)),
     date: finished ?? started,
     cpu,
     cores,
@@ -175,7 +207,8 @@ export function combineSeeds(runs: readonly Measurement[]): Measurement {
 /** What is known about `law` at `scale`. The verdict follows from the recorded measures by today's criterion. */
 export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport {
   const recorded = readLedgerRow(folder, law.id, scale);
-  const recipe = recipeNamed(law.recipe);
+  const defined = law.scales[scale];
+  invariant(defined !== undefined, `law ${law.id} has no scale ${scale}`);
   const fixed = {
     id: law.id,
     part: law.part,
@@ -184,8 +217,9 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
     paper: law.paper.text,
     scale,
   };
-  const standard = recorded && recipe.experiment({ scale, seed: recorded.runs[0]!.seed });
-  if (recorded === undefined || standard === undefined || recorded.setting !== digest(settingOf(standard))) {
+  const current =
+    recorded !== undefined && recorded.setting === settingDigest(membersOf(law, scale, recorded.runs[0]!.seed));
+  if (!current) {
     return {
       ...fixed,
       ours: null,
@@ -193,10 +227,10 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
       seeds: [],
       verdict: 'not run',
       note:
-        recorded === undefined ? (recipe.scales[scale] ?? '') : 'the recorded runs were made with an earlier setting',
+        recorded === undefined ? describeMembers(law, scale) : 'the recorded runs were made with an earlier setting',
       machine: null,
       seconds: null,
-      command: `physlm run ${law.recipe} --scale ${scale} --ledger`,
+      command: `physlm law ${law.id} --scale ${scale} --ledger`,
     };
   }
   const { runs } = recorded;
@@ -209,10 +243,18 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
     ...fixed,
     ...combineSeeds(runs),
     seeds: runs.map(({ seed }) => seed),
-    verdict: criterion(measures, standard.expect),
-    note: standard.expect.map(({ tests }) => tests).join('; '),
+    verdict: criterion(measures, defined.expect),
+    note: defined.expect.map(({ tests }) => tests).join('; '),
     machine: [...new Set(machines)].join('; '),
     seconds: mean(({ seconds }) => seconds),
     command: runs.at(-1)!.command,
   };
+}
+
+/** What a scale of a law trains, in a few words. */
+function describeMembers(law: Law, scale: ScaleName): string {
+  const members = Object.entries(law.scales[scale]?.members ?? {});
+  const texts = members.map(([, member]) => recipeNamed(member.recipe).scales[member.scale ?? scale] ?? '');
+  const names = members.length > 1 ? `${members.map(([name]) => name).join(', ')}: ` : '';
+  return names + [...new Set(texts)].join('; ');
 }

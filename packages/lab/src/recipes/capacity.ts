@@ -3,7 +3,7 @@ import { type Gpt, type GptConfig, gpt2, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
 import { type CapacityDataConfig, openCapacityData } from './capacity-data.js';
-import type { Expectation, Experiment, RecipeOptions, ScaleName } from './recipe.js';
+import type { Experiment, RecipeOptions, ScaleName } from './recipe.js';
 
 /** The numbers that make a scale. */
 interface CapacityScale {
@@ -30,7 +30,6 @@ interface CapacityScale {
   readonly weightDecay: number;
   readonly clipNorm: number;
   readonly nWarmup: number;
-  readonly expect: readonly Expectation[];
 }
 
 /** What one processor can train: short windows, whole-head rotary positions, and a width that facts can fit in. */
@@ -66,14 +65,7 @@ const full = {
   nWarmup: 1000,
 } as const;
 
-const storesWhatItIsShown = (share: number): Expectation => ({
-  measure: 'shareOfCeiling',
-  atLeast: share,
-  tests:
-    'a model with room to spare stores the bits it is shown; the limit of 2 bits per parameter is out of its reach',
-});
-
-/** Every scale's setting. The bounds of `expect` belong to these settings and to no others. */
+/** Every scale's setting. The bounds of the law belong to these settings and to no others. */
 export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
   tiny: {
     ...mini,
@@ -83,7 +75,6 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     nLayer: 2,
     dModel: 32,
     lrPeak: 8e-3,
-    expect: [storesWhatItIsShown(0.9)],
   },
   small: {
     ...mini,
@@ -92,7 +83,6 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     exposures: 450,
     nLayer: 3,
     dModel: 32,
-    expect: [storesWhatItIsShown(0.9)],
   },
   laptop: {
     ...mini,
@@ -102,15 +92,6 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     nLayer: 2,
     dModel: 32,
     lrPeak: 3e-3,
-    expect: [
-      {
-        measure: 'perParameter',
-        atLeast: 1.3,
-        atMost: 2.5,
-        tests:
-          'a model that is shown 2 bits per parameter stores most of them; one this small pays for grammar and layers first',
-      },
-    ],
   },
   gpu: {
     ...full,
@@ -120,14 +101,6 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     nLayer: 2,
     dModel: 192,
     batchSize: 96,
-    expect: [
-      {
-        measure: 'perParameter',
-        atLeast: 1.5,
-        atMost: 2.5,
-        tests: 'a model that is shown about 2 bits per parameter stores about 2 bits per parameter',
-      },
-    ],
   },
   paper: {
     ...full,
@@ -137,14 +110,6 @@ export const capacityScales: Readonly<Record<ScaleName, CapacityScale>> = {
     nLayer: 2,
     dModel: 256,
     batchSize: 192,
-    expect: [
-      {
-        measure: 'perParameter',
-        atLeast: 1.7,
-        atMost: 2.3,
-        tests: 'a model that is shown more than 2 bits per parameter stores about 2 bits per parameter',
-      },
-    ],
   },
 };
 
@@ -239,7 +204,6 @@ export function capacity({ scale, seed, parameters = {} }: RecipeOptions): Capac
     model,
     train,
     evaluate: { curvePeople: Math.min(nPeople, 2000), atExposures },
-    expect: base.expect,
   };
 }
 

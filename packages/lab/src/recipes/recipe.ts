@@ -12,9 +12,9 @@ export type ScaleName = 'tiny' | 'small' | 'laptop' | 'gpu' | 'paper';
 /** Every scale, smallest first. */
 export const scaleNames: readonly ScaleName[] = ['tiny', 'small', 'laptop', 'gpu', 'paper'];
 
-/** A bound that a measured number must keep for the run to support its law. */
+/** A bound that a measured number must keep for its law to hold. */
 export interface Expectation {
-  /** A key of `Results.measures`. */
+  /** A key of the law's measures. */
   readonly measure: string;
   readonly atLeast?: number;
   readonly atMost?: number;
@@ -34,7 +34,6 @@ export interface Experiment {
   readonly model: ModelConfig;
   readonly train: TrainConfig;
   readonly evaluate: object;
-  readonly expect: readonly Expectation[];
 }
 
 /** A 95 % interval. */

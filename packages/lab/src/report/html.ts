@@ -5,13 +5,17 @@ import { type Figure, figureData, type ReportDocument, type Table } from './docu
 import { count, duration, gibibytes } from './number-format.js';
 import { figureColours, inlineSvg, renderSvg } from './svg.js';
 
-/** What the criterion said about a run; undefined when the run is not a scale as it stands. */
+/** What the criterion of a law said about a run. */
 export interface Judgement {
   readonly verdict: Verdict;
   readonly claim: string;
   readonly source: string;
   readonly expect: readonly Expectation[];
 }
+
+/** Why a run has no verdict. */
+export const NO_VERDICT =
+  'No verdict: no law is decided by this run alone, or its parameters are not those of the scale.';
 
 /** A report in the forms it is kept in. */
 export interface RenderedReport {
@@ -26,7 +30,7 @@ export async function renderReport(
   document: ReportDocument,
   experiment: Experiment,
   environment: Environment | undefined,
-  judgement: Judgement | undefined,
+  judgements: readonly Judgement[],
 ): Promise<RenderedReport> {
   const figures = new Map<string, { svg: string; data: Figure }>();
   const parts: string[] = [];
@@ -38,7 +42,7 @@ export async function renderReport(
   const body = [
     `<header><p class="kicker">physlm · ${escapeHtml(experiment.recipe)} · scale ${escapeHtml(experiment.scale)} · seed ${experiment.seed}</p>`,
     `<h1>${escapeHtml(document.title)}</h1><p class="summary">${escapeHtml(document.summary)}</p></header>`,
-    headlineHtml(document, judgement),
+    headlineHtml(document, judgements),
     tableHtml(document.table),
     ...parts,
     ...document.tables.map(tableHtml),
@@ -67,19 +71,17 @@ function escapeHtml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }
 
-function headlineHtml({ headline }: ReportDocument, judgement: Judgement | undefined): string {
+function headlineHtml({ headline }: ReportDocument, judgements: readonly Judgement[]): string {
   const number = `<p class="number"><b>${escapeHtml(headline.value)}</b> ${escapeHtml(headline.unit)}</p>`;
   const lines = [`<p>${escapeHtml(headline.text)}</p>`];
-  if (judgement !== undefined) {
-    const { verdict, claim, source, expect } = judgement;
+  for (const { verdict, claim, source, expect } of judgements) {
     const bounds = expect.map((one) => `${boundText(one)} (${one.tests})`).join('; ');
     lines.push(
       `<p class="verdict ${verdict}"><span>${verdict === 'holds' ? '✓ holds' : '✗ fails'}</span> ${escapeHtml(claim)}</p>`,
       `<p class="note">${escapeHtml(source)}. Criterion at this scale: ${escapeHtml(bounds)}.</p>`,
     );
-  } else {
-    lines.push('<p class="note">No verdict: the criterion belongs to the scale as it stands, without --set.</p>');
   }
+  if (judgements.length === 0) lines.push(`<p class="note">${NO_VERDICT}</p>`);
   return `<section class="headline">${number}<div>${lines.join('')}</div></section>`;
 }
 

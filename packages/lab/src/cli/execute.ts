@@ -1,0 +1,97 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError } from '@physlm/base';
+import { openDevice } from '@physlm/model';
+import { RunDirectory } from '@physlm/train';
+import { type Environment, requireSameDevice } from '../environment.js';
+import type { Experiment, Recipe } from '../recipes/recipe.js';
+import { type FinishedRun, openFinishedRun, runRecipe, writeReport } from '../run-recipe.js';
+import { chooseDevice } from './choose-device.js';
+import { interruption } from './interruption.js';
+import { type Io, note } from './io.js';
+import { ProgressLine } from './progress-line.js';
+
+/** One experiment to have finished, and how. */
+export interface ExecuteOptions {
+  readonly recipe: Recipe;
+  readonly experiment: Experiment;
+  readonly path: string;
+  /** The command that gives this run again on any machine: goes into its report. */
+  readonly command: string;
+  /** The command that the user would give again here. */
+  readonly again: string;
+  readonly device: string;
+  readonly threads?: number | undefined;
+  /** What to do with an unfinished run of this experiment; `fresh` also throws away a finished one. */
+  readonly unfinished: 'refuse' | 'resume' | 'fresh';
+  /** What is run, in a few words. */
+  readonly about: string;
+}
+
+/** How it ended. */
+export type Executed =
+  | { readonly stopped: 'aborted'; readonly exitCode: number }
+  | { readonly stopped: 'finished'; readonly finished: FinishedRun };
+
+/**
+ * Runs an experiment in its run directory, or reads it back when it is finished there already.
+ *
+ * @throws ConfigError when the folder holds another experiment or device, or an unfinished run that may not be resumed.
+ * @throws DataError, NativeError, OutputError, PhyslmError: whatever made the run impossible.
+ */
+export async function execute(options: ExecuteOptions, io: Io): Promise<Executed> {
+  const { recipe, experiment, path, command, again, unfinished } = options;
+  const found = existsSync(join(path, 'experiment.json')) && unfinished !== 'fresh';
+  const directory = found ? RunDirectory.open(path, experiment, 'resume') : undefined;
+  const before = directory?.readJson<Environment>('environment.json');
+  const { name, because } = chooseDevice(options.device, before?.device);
+  if (before !== undefined) requireSameDevice(before.device, name);
+  if (directory?.finished) {
+    note(io, `This run is finished: nothing was trained. To run it again: ${again} --fresh`);
+    const finished = openFinishedRun(path);
+    if (!existsSync(join(path, 'report.html'))) await writeReport(recipe, finished);
+    return { stopped: 'finished', finished };
+  }
+  if (directory !== undefined && unfinished === 'refuse') {
+    const at = directory.latestCheckpoint();
+    throw new ConfigError(
+      [{ path: 'out', expected: 'a new or a finished run', got: `${path} with an unfinished one` }],
+      `Use --resume to go on ${at === undefined ? '(it has no checkpoint yet)' : `from step ${at.step}`}, or --fresh to start again.`,
+    );
+  }
+
+  const device = openDevice(name, { nThread: options.threads });
+  if (because !== undefined) {
+    note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
+  }
+  const target = directory ?? RunDirectory.open(path, experiment, unfinished === 'fresh' ? 'fresh' : 'new');
+  const native =
+    device.native === undefined
+      ? ''
+      : ` (${device.native.isa()}, ${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'})`;
+  note(io, `${experiment.name}: ${options.about}`);
+  note(io, `device ${device.name}${native}, ${path}`);
+
+  const progress = new ProgressLine(io);
+  const interrupt = interruption(io, progress);
+  try {
+    const outcome = await runRecipe({
+      recipe,
+      experiment,
+      run: target,
+      device,
+      command,
+      resume: directory !== undefined,
+      signal: interrupt.signal,
+      onProgress: (now) => progress.update(now),
+    });
+    progress.stop();
+    if (outcome.stopped === 'finished') return outcome;
+    note(io, `Stopped after step ${outcome.step}; saved ${outcome.checkpoint}.`);
+    note(io, `To go on: ${again}${unfinished === 'resume' ? '' : ' --resume'}`);
+    return { stopped: 'aborted', exitCode: interrupt.exitCode() };
+  } finally {
+    progress.stop();
+    interrupt.release();
+  }
+}
