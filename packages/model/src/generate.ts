@@ -11,8 +11,10 @@ export interface GenerateOptions {
   readonly temperature?: number;
   /** Sample among this many likeliest tokens only. */
   readonly topK?: number;
-  /** Needed for sampling: sequence b draws from `rng.at(b)`, so results do not depend on batch-mates. */
+  /** Needed for sampling: sequence b draws from `rng.at(firstIndex + b)`, so results do not depend on batch-mates. */
   readonly rng?: Rng;
+  /** Index of the first prompt in a longer list that is continued batch by batch. */
+  readonly firstIndex?: number;
 }
 
 /**
@@ -27,7 +29,7 @@ export function generate(
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions,
 ): Int32Array[] {
-  const { nNew, eos, temperature = 0, topK, rng } = options;
+  const { nNew, eos, temperature = 0, topK, rng, firstIndex = 0 } = options;
   const longest = Math.max(0, ...prompts.map((prompt) => prompt.length));
   const nCtx = longest + nNew - 1;
   if (prompts.some((prompt) => prompt.length === 0)) {
@@ -47,7 +49,7 @@ export function generate(
   const cache = model.cache(nBatch, nCtx);
   const ids = device.zeros([nBatch], 'i32');
   const step = device.withoutGrad(() => device.record(() => ({ logits: model.step(ids, cache) })));
-  const streams = prompts.map((_, b) => rng?.at(b));
+  const streams = prompts.map((_, b) => rng?.at(firstIndex + b));
   const added: number[][] = prompts.map(() => []);
   const ended = prompts.map(() => false);
   const dVocab = model.config.dVocab;
@@ -84,16 +86,25 @@ function argMax(row: Float32Array): number {
   return best;
 }
 
-/** A draw from softmax(row / temperature) over the topK largest entries. */
+/** A draw from softmax(row / temperature) over the topK largest entries, the smaller index first among equals. */
 function sample(row: Float32Array, temperature: number, topK: number, rng: Rng): number {
-  const order = Array.from(row.keys());
-  if (topK < row.length) order.sort((a, b) => row[b]! - row[a]! || a - b).length = topK;
-  const peak = order.reduce((max, i) => Math.max(max, row[i]!), Number.NEGATIVE_INFINITY);
-  const weights = order.map((i) => Math.exp((row[i]! - peak) / temperature));
-  let target = rng.uniform() * weights.reduce((a, b) => a + b, 0);
-  for (const [i, weight] of weights.entries()) {
-    target -= weight;
-    if (target < 0) return order[i]!;
+  const order = topK < row.length ? largest(row, topK) : undefined;
+  const n = order?.length ?? row.length;
+  const at = (i: number): number => (order === undefined ? i : order[i]!);
+  let peak = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < n; i++) peak = Math.max(peak, row[at(i)]!);
+  let total = 0;
+  for (let i = 0; i < n; i++) total += Math.exp((row[at(i)]! - peak) / temperature);
+  let target = rng.uniform() * total;
+  for (let i = 0; i < n; i++) {
+    target -= Math.exp((row[at(i)]! - peak) / temperature);
+    if (target < 0) return at(i);
   }
-  return order.at(-1)!;
+  return at(n - 1);
+}
+
+function largest(row: Float32Array, n: number): number[] {
+  const order = Array.from(row.keys());
+  order.sort((a, b) => row[b]! - row[a]! || a - b).length = n;
+  return order;
 }
