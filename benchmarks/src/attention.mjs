@@ -1,5 +1,5 @@
 // Causal attention, forward and forward with backward, over packed heads; PyTorch gets separate, contiguous heads.
-import { here, ourKernels, threadText } from './contender.mjs';
+import { ourKernels, threadText } from './contender.mjs';
 import {
   againstBestPeer,
   kernelColumns,
@@ -9,7 +9,7 @@ import {
   printVersions,
   timeKernels,
 } from './harness.mjs';
-import { reportAbsent, torchPeers } from './peers.mjs';
+import { npmPeers, reportAbsent, torchPeers, torchWorkers } from './peers.mjs';
 
 function jobsOf(quick) {
   // B, H, T, D: shapes that others have published times for, then D at constant tokens, then T at constant tokens.
@@ -50,6 +50,7 @@ function jobsOf(quick) {
           attrs: { nHead: H, nKvHead: H, dHead: D, scale: 1 / Math.sqrt(D), causal: true },
         }),
         torch: `attention ${pass} ${B} ${H} ${T} ${D}`,
+        ...(pass === 'forward' && { attention: `attention forward ${B} ${H} ${T} ${D}` }),
       },
     })),
   );
@@ -57,18 +58,14 @@ function jobsOf(quick) {
 
 export async function attention({ quick, isa, threads, meter, effort, deadline, withPeers }) {
   const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
-  reportAbsent(torch.absent);
+  const npm = withPeers ? npmPeers(['attention']) : { peers: [], absent: [] };
+  const absent = [...torch.absent, ...npm.absent];
+  reportAbsent(absent);
   const results = { rows: [], leftOut: [] };
   for (const [i, nThread] of threads.entries()) {
-    const settings = torch.settings.filter((setting) => setting.threads === nThread);
-    if (torch.asShipped !== undefined && nThread === threads.at(-1)) settings.push(torch.asShipped);
-    const peers = settings.map(({ name, threads: count, env }) => ({
-      name,
-      kind: 'torch',
-      command: () => [torch.python, [here('../peers/attention.py'), `${count}`]],
-      env: () => env,
-    }));
-    const contenders = [ourKernels(isa), ...peers];
+    const asShipped = !quick && nThread === threads.at(-1);
+    const pytorch = torchWorkers(torch, 'attention.py', { threads: nThread, asShipped, products: true });
+    const contenders = [ourKernels(isa), ...pytorch, ...npm.peers];
     const timed = await timeKernels(jobsOf(quick), contenders, {
       threads: nThread,
       isa,
@@ -85,5 +82,5 @@ export async function attention({ quick, isa, threads, meter, effort, deadline, 
     results.rows.push(...timed.rows);
     results.leftOut.push(...timed.leftOut);
   }
-  return { ...results, absent: torch.absent };
+  return { ...results, absent };
 }

@@ -14,7 +14,7 @@ import {
   times,
   timeText,
 } from './harness.mjs';
-import { gemmPeers, reportAbsent } from './peers.mjs';
+import { gemmPeers, npmPeers, reportAbsent } from './peers.mjs';
 
 /** The weights of a layer of width d: [name, input features, output features]. */
 const layer = (d) => [
@@ -24,11 +24,18 @@ const layer = (d) => [
   ['down', 4 * d, d],
 ];
 
+/** Operations beyond which a library of WebAssembly would take seconds a call. */
+const mostForWasm = 2e10;
+
 /** The three products with a weight [O, I] over R tokens. */
 function productsOf(R, d, product, I, O) {
   const facts = { unit: 'GFLOP/s', flops: 2 * R * I * O, bytes: 4 * (R * I + I * O + R * O), d, tokens: R, product };
   const call = (op, pass, wants) => JSON.stringify({ op, pass, dims: { R, I, O }, attrs: {}, wants });
   const id = (form) => `d=${d} M=${R} ${product} ${form}`;
+  const libraries = (...sizes) => {
+    const text = `gemm ${sizes.join(' ')}`;
+    return { gemm: text, ...(facts.flops <= mostForWasm && { wasm: text }) };
+  };
   return [
     {
       ...facts,
@@ -37,20 +44,20 @@ function productsOf(R, d, product, I, O) {
       commands: {
         ours: call('linear', 'forward'),
         fused: call(product === 'up' ? 'linearBiasGelu' : 'linearBias', 'forward'),
-        gemm: `gemm NT ${R} ${O} ${I}`,
+        ...libraries('NT', R, O, I),
       },
     },
     {
       ...facts,
       id: id('NN'),
       form: 'NN',
-      commands: { ours: call('linear', 'backward', ['x']), gemm: `gemm NN ${R} ${I} ${O}` },
+      commands: { ours: call('linear', 'backward', ['x']), ...libraries('NN', R, I, O) },
     },
     {
       ...facts,
       id: id('TN'),
       form: 'TN',
-      commands: { ours: call('linear', 'backward', ['w']), gemm: `gemm TN ${O} ${I} ${R}` },
+      commands: { ours: call('linear', 'backward', ['w']), ...libraries('TN', O, I, R) },
     },
   ];
 }
@@ -127,12 +134,15 @@ function layerRows(rows) {
 const fused = 'physlm, fused';
 
 export async function gemm({ quick, isa, threads, meter, effort, deadline, withPeers }) {
-  const { peers, absent } = withPeers ? gemmPeers(isa) : { peers: [], absent: [] };
+  const sources = withPeers ? [gemmPeers(isa), npmPeers(['gemm', 'wasm'])] : [];
+  const peers = sources.flatMap((source) => source.peers);
+  const absent = sources.flatMap((source) => source.absent);
   reportAbsent(absent);
-  const contenders = [ourKernels(isa), ourKernels(isa, fused, 'fused'), ...peers];
   const results = { rows: [], layers: [], leftOut: [] };
   for (const [i, nThread] of threads.entries()) {
     const jobs = jobsOf(quick);
+    const able = peers.filter(({ oneThread }) => nThread === 1 || !oneThread);
+    const contenders = [ourKernels(isa), ourKernels(isa, fused, 'fused'), ...able];
     const { rows, leftOut } = await timeKernels(jobs, contenders, {
       threads: nThread,
       isa,

@@ -1,6 +1,8 @@
 // The protocol of every timing: contenders in fresh processes, sampled in turns, next to the machine's peak of the moment.
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -26,6 +28,30 @@ export function quartiles(values) {
 
 export const median = (values) => quartiles(values).median;
 
+/** Processes that run and folders that exist; however this process ends, they end with it. */
+const running = new Set();
+const folders = new Set();
+
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+for (const [signal, code] of Object.entries({ SIGHUP: 129, SIGINT: 130, SIGTERM: 143 })) {
+  process.on(signal, () => process.exit(code));
+}
+
+/** Runs `work` with the path of a new folder, which is gone afterwards. */
+export async function withFolder(work) {
+  const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+  folders.add(folder);
+  try {
+    return await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    folders.delete(folder);
+  }
+}
+
 /** A process that answers each line with a line of JSON. */
 export class Worker {
   #process;
@@ -38,6 +64,7 @@ export class Worker {
     this.name = name;
     this.#process = spawn(file, args, { env: cleanEnvironment(env), stdio: ['pipe', 'pipe', 'pipe'] });
     this.pid = this.#process.pid;
+    running.add(this.#process);
     createInterface({ input: this.#process.stdout }).on('line', (line) => {
       const next = this.#waiting.shift();
       if (next === undefined) this.#answers.push(line);
@@ -53,6 +80,7 @@ export class Worker {
   }
 
   #fail(reason) {
+    running.delete(this.#process);
     this.#ended ??= new Error(`${this.name} ${reason}\n${this.#complaints}`.trim());
     for (const { reject } of this.#waiting.splice(0)) reject(this.#ended);
   }

@@ -3,7 +3,7 @@ import { bandwidth, bandwidthJobs } from './bandwidth.mjs';
 
 export function optimizer(context) {
   const { quick } = context;
-  const sizes = [200_000, 1_000_000, 30_000_000].map((N) => [`${N / 1e6}M`, N]);
+  const sizes = [1_000_000, 200_000, 30_000_000].map((N) => [`${N / 1e6}M`, N]);
   const norms = Object.fromEntries(sizes.map(([label, N]) => [label, { N }]));
   const steps = Object.fromEntries(sizes.map(([label, N]) => [label, { N, C: 8 }]));
   const jobs = [

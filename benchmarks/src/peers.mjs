@@ -58,26 +58,33 @@ export function gemmPeers(isa) {
   return { peers, absent };
 }
 
-/** A Python that has PyTorch, or undefined. */
+/** A Python that has PyTorch, or undefined. Looked for once. */
+let python;
 function pythonWithTorch() {
   const env = cleanEnvironment();
-  return ['python3', '/usr/bin/python3'].find((file) =>
-    answer(file, ['-c', 'import torch; print(torch.__version__)'], env),
-  );
+  python ??= {
+    file: ['python3', '/usr/bin/python3'].find((file) =>
+      answer(file, ['-c', 'import torch; print(torch.__version__)'], env),
+    ),
+  };
+  return python.file;
 }
 
 /**
  * PyTorch in the settings people run it in: as shipped (its own number of threads and nothing else), tuned (freed memory is
  * kept, the widest kernels are chosen), and tuned with every product sent to oneDNN.
  *
- * Each setting is `{ name, threads, env }`; threads 0 leaves the number to PyTorch.
+ * Each setting is `{ name, threads, env, products }`; threads 0 leaves the number to PyTorch. `products` names where its
+ * products come from when that is not its own BLAS.
  */
 export function torchPeers(isa, threadList) {
   const python = pythonWithTorch();
   if (python === undefined) {
-    return { python, settings: [], absent: [{ name: 'PyTorch', install: 'apt-get install python3-torch' }] };
+    return { settings: [], absent: [{ name: 'PyTorch', install: 'apt-get install python3-torch' }] };
   }
+  const plain = { PYTHONDONTWRITEBYTECODE: '1' };
   const tuned = {
+    ...plain,
     MALLOC_MMAP_MAX_: '0',
     MALLOC_TRIM_THRESHOLD_: '17179869184',
     MALLOC_TOP_PAD_: '268435456',
@@ -93,11 +100,70 @@ export function torchPeers(isa, threadList) {
     settings.push({ name: `PyTorch tuned, ${plural}`, threads, env: { ...tuned, ...counts } });
     if (shim !== undefined) {
       const env = { ...tuned, ...counts, LD_PRELOAD: shim };
-      settings.push({ name: `PyTorch tuned + oneDNN, ${plural}`, threads, env });
+      settings.push({ name: `PyTorch tuned + oneDNN, ${plural}`, threads, env, products: 'oneDNN' });
     }
   }
   const absent = shim === undefined ? [{ name: 'oneDNN for PyTorch', install: 'apt-get install libdnnl-dev' }] : [];
-  return { python, settings, asShipped: { name: 'PyTorch as shipped', threads: 0, env: {} }, absent };
+  return { python, settings, asShipped: { name: 'PyTorch as shipped', threads: 0, env: plain }, absent };
+}
+
+/**
+ * The worker peers/<script> in the settings of {@link torchPeers} that run on `threads` threads, as contenders of kind
+ * `torch`. Without `products`, the work has none: where they come from makes no difference.
+ */
+export function torchWorkers(torch, script, { threads, asShipped, products }) {
+  const settings = torch.settings.filter((one) => one.threads === threads && (products || one.products === undefined));
+  if (asShipped && torch.asShipped !== undefined) settings.push(torch.asShipped);
+  return settings.map(({ name, threads: count, env }) => ({
+    name,
+    kind: 'torch',
+    command: () => [torch.python, [here(`../peers/${script}`), `${count}`]],
+    env: () => env,
+  }));
+}
+
+/**
+ * Libraries from npm: `packages` are what a worker imports, `kinds` the jobs that it can do. Those of WebAssembly have one
+ * thread in Node.js. None can be told an instruction set.
+ */
+const npmLibraries = [
+  { name: 'onnxruntime-node', packages: ['onnxruntime-node'], script: 'onnxruntime.mjs', kinds: ['gemm', 'attention'] },
+  {
+    name: 'TensorFlow.js',
+    packages: ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-wasm'],
+    script: 'tfjs.mjs',
+    kinds: ['wasm'],
+    oneThread: true,
+  },
+  { name: 'jax-js', packages: ['@jax-js/jax'], script: 'jax-js.mjs', kinds: ['wasm'], oneThread: true },
+];
+
+/** Whether a worker starts here: its packages are installed, and what they load is whole. */
+const starts = new Map();
+function npmWorkerStarts(script) {
+  if (!starts.has(script)) {
+    const env = cleanEnvironment();
+    starts.set(script, answer(process.execPath, [here(`../peers/${script}`), '1'], env) !== undefined);
+  }
+  return starts.get(script);
+}
+
+/** The npm libraries that can do jobs of one of `kinds`; those of one thread only where that is asked for. */
+export function npmPeers(kinds) {
+  const peers = [];
+  const absent = [];
+  for (const { name, packages, script, kinds: can, oneThread } of npmLibraries) {
+    const kind = kinds.find((one) => can.includes(one));
+    if (kind === undefined) continue;
+    if (!npmWorkerStarts(script)) {
+      // Without scripts: what this one would fetch from elsewhere is for graphics processors.
+      absent.push({ name, install: `npm install --no-save --ignore-scripts ${packages.join(' ')}` });
+      continue;
+    }
+    const command = (threads) => [process.execPath, [here(`../peers/${script}`), `${threads}`]];
+    peers.push({ name, kind, command, env: () => ({}), oneThread });
+  }
+  return { peers, absent };
 }
 
 /** Says once what is not here. */
