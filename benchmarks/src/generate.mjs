@@ -1,9 +1,18 @@
 // Greedy decoding of a batch over a key/value cache, against eager PyTorch with the same weights and prompts.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { here, ourEnvironment, threadText } from './contender.mjs';
-import { percent, printTable, printVersions, quartiles, runOnce, times, timeText } from './harness.mjs';
+import {
+  percent,
+  printTable,
+  printVersions,
+  quartiles,
+  removeFolder,
+  runOnce,
+  temporaryFolder,
+  times,
+  timeText,
+} from './harness.mjs';
 import { reportAbsent, torchPeers } from './peers.mjs';
 import { sizes } from './sizes.mjs';
 
@@ -22,7 +31,7 @@ export async function generate({ quick, isa, threads, withPeers, deadline }) {
   const { T, config } = sizes[size];
   const nNew = quick ? 32 : T - nPrompt;
   const counts = [nBatch, nPrompt, nNew, quick ? 1 : 3].map(String);
-  const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+  const folder = temporaryFolder();
   try {
     writeFileSync(join(folder, 'size.json'), JSON.stringify(sizes[size]));
     const ours = threads.map((nThread) => ({
@@ -92,6 +101,6 @@ export async function generate({ quick, isa, threads, withPeers, deadline }) {
     printVersions(rows);
     return { rows, absent: torch.absent };
   } finally {
-    rmSync(folder, { recursive: true });
+    removeFolder(folder);
   }
 }

@@ -28,6 +28,18 @@ export function quartiles(values) {
 
 export const median = (values) => quartiles(values).median;
 
+/**
+ * The power that `points` of [x, y] grow with: the slope of ln y over ln x by least squares. Undefined for fewer than three
+ * points, or where one has no logarithm.
+ */
+export function growthExponent(points) {
+  const logs = points.map(([x, y]) => [Math.log(x), Math.log(y)]);
+  if (logs.length < 3 || !logs.flat().every(Number.isFinite)) return undefined;
+  const mean = (of) => logs.reduce((sum, point) => sum + of(point), 0) / logs.length;
+  const [x0, y0] = [mean(([x]) => x), mean(([, y]) => y)];
+  return mean(([x, y]) => (x - x0) * (y - y0)) / mean(([x]) => (x - x0) ** 2);
+}
+
 /** Processes that run and folders that exist; however this process ends, they end with it. */
 const running = new Set();
 const folders = new Set();
@@ -40,16 +52,16 @@ for (const [signal, code] of Object.entries({ SIGHUP: 129, SIGINT: 130, SIGTERM:
   process.on(signal, () => process.exit(code));
 }
 
-/** Runs `work` with the path of a new folder, which is gone afterwards. */
-export async function withFolder(work) {
+/** A new folder, gone when this process ends at the latest. */
+export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
   folders.add(folder);
-  try {
-    return await work(folder);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-    folders.delete(folder);
-  }
+  return folder;
+}
+
+export function removeFolder(folder) {
+  rmSync(folder, { recursive: true, force: true });
+  folders.delete(folder);
 }
 
 /** A process that answers each line with a line of JSON. */

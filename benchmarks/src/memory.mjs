@@ -1,9 +1,6 @@
 // Resident memory: of a training run over 2,000 steps, which must not grow, and of a few steps of each size.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { here, ourEnvironment } from './contender.mjs';
-import { printTable, runOnce } from './harness.mjs';
+import { printTable, removeFolder, runOnce, temporaryFolder } from './harness.mjs';
 import { sizes } from './sizes.mjs';
 
 export async function memory({ quick, isa, threads, deadline }) {
@@ -24,7 +21,7 @@ export async function memory({ quick, isa, threads, deadline }) {
       leftOut.push(size);
       continue;
     }
-    const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+    const folder = temporaryFolder();
     try {
       const args = [here('./train-step-child.mjs'), size, `${threads.at(-1)}`, '4', folder];
       const result = await runOnce(size, [process.execPath, args], env);
@@ -38,7 +35,7 @@ export async function memory({ quick, isa, threads, deadline }) {
         rssMiB: result.rssMiB,
       });
     } finally {
-      rmSync(folder, { recursive: true });
+      removeFolder(folder);
     }
   }
   printTable(

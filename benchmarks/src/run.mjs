@@ -1,4 +1,4 @@
-// npm run bench -- [name …] [--quick] [--threads 1,2] [--isa avx2] [--out FILE] [--no-peers] [--max-seconds N]
+// npm run bench -- [name …] [--quick | --full] [--threads 1,2] [--isa avx2] [--out FILE] [--no-peers] [--max-seconds N]
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -36,6 +36,7 @@ const usage = `npm run bench -- [NAME …] [options]
   NAME             ${Object.keys(benchmarks).join(', ')}; all when absent
   report           writes the page of charts from the kept results, and measures nothing
   --quick          a few small shapes, one round: under three minutes for everything; keeps no results
+  --full           all shapes, three rounds: what happens without --quick
   --threads LIST   numbers of threads, as 1,2
   --isa NAME       avx512, avx2 or generic: for us, our peers and the measured peak
   --size LIST      sizes of train-step, as medium,large; all when absent
@@ -54,6 +55,7 @@ function parsed() {
       allowPositionals: true,
       options: {
         quick: { type: 'boolean', default: false },
+        full: { type: 'boolean', default: false },
         threads: { type: 'string' },
         isa: { type: 'string' },
         size: { type: 'string' },
@@ -73,6 +75,7 @@ if (options.help) {
   console.log(usage);
   process.exit(0);
 }
+if (options.quick && options.full) fail('--quick and --full exclude each other');
 const unknown = positionals.find((name) => name !== 'report' && !(name in benchmarks));
 if (unknown !== undefined) fail(`no benchmark is called ${unknown}`);
 if (positionals.includes('report')) {

@@ -1,9 +1,6 @@
 // Two single-thread training processes at once against one alone: how much of a second core a sweep gets.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { here, ourEnvironment } from './contender.mjs';
-import { median, percent, printTable, quartiles, runOnce, times } from './harness.mjs';
+import { median, percent, printTable, quartiles, removeFolder, runOnce, temporaryFolder, times } from './harness.mjs';
 import { sizes } from './sizes.mjs';
 
 const steps = { 'tiny-16': 800, tiny: 300, 'tiny-64': 100, small: 24 };
@@ -21,7 +18,7 @@ export async function sideBySide({ quick, isa, nCore, deadline }) {
       leftOut.push(size);
       continue;
     }
-    const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+    const folder = temporaryFolder();
     const { T, B } = sizes[size];
     const one = async () => {
       const args = [here('./train-step-child.mjs'), size, '1', `${nStep}`, folder];
@@ -50,7 +47,7 @@ export async function sideBySide({ quick, isa, nCore, deadline }) {
         waitShare: median(waits),
       });
     } finally {
-      rmSync(folder, { recursive: true });
+      removeFolder(folder);
     }
   }
   printTable(

@@ -1,11 +1,11 @@
 // The models that training is timed on: GPT-2 with rotary positions on the whole head, tied embeddings.
 import { gpt2 } from '@physlm/model';
 
-/** T positions, B windows in a step. The three tiny ones are what capacity runs use. */
+/** T positions, B windows in a step. The three tiny ones have 20 to 180 thousand parameters. */
 export const sizes = {
-  'tiny-16': { T: 128, B: 16, config: gpt2(2, 2, { dModel: 16, dRotary: 8, dVocab: 446, nCtx: 128 }) },
+  'tiny-16': { T: 128, B: 16, config: gpt2(4, 2, { dModel: 16, dRotary: 8, dVocab: 446, nCtx: 128 }) },
   tiny: { T: 128, B: 16, config: gpt2(3, 2, { dModel: 32, dRotary: 16, dVocab: 446, nCtx: 128 }) },
-  'tiny-64': { T: 128, B: 16, config: gpt2(4, 4, { dModel: 64, dRotary: 16, dVocab: 446, nCtx: 128 }) },
+  'tiny-64': { T: 128, B: 16, config: gpt2(3, 4, { dModel: 64, dRotary: 16, dVocab: 446, nCtx: 128 }) },
   small: { T: 256, B: 16, config: gpt2(4, 4, { dModel: 128, dRotary: 32, dVocab: 1000, nCtx: 256 }) },
   medium: { T: 256, B: 16, config: gpt2(6, 4, { dModel: 256, dRotary: 64, dVocab: 5000, nCtx: 256 }) },
   large: { T: 512, B: 2, config: gpt2(12, 12, { dModel: 768, dRotary: 64, dVocab: 50257, nCtx: 512 }) },
