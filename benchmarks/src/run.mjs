@@ -127,6 +127,7 @@ function write(file, record) {
 
 async function measure(name) {
   const started = performance.now();
+  const time = new Date().toISOString();
   const peak = [];
   for (const nThread of threads) peak.push({ threads: nThread, fmaGflops: await meter.fma(facts.isa, nThread) });
   const run = await benchmarks[name]();
@@ -145,7 +146,7 @@ async function measure(name) {
   if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);
   console.log(`${name}: ${seconds} s`);
   const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd();
-  return { what: name, command, quick: options.quick, seconds, machine: facts, threads, peak, ...results };
+  return { what: name, command, quick: options.quick, time, seconds, machine: facts, threads, peak, ...results };
 }
 
 const folder = join(root, 'benchmarks', 'results', machineName(facts));
