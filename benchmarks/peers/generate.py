@@ -13,7 +13,8 @@ import numpy
 import torch
 import torch.nn.functional as F
 
-from train_step import Gpt, blas, read_safetensors, tokens
+from train_step import Gpt, read_safetensors, tokens
+from worker import blas
 
 
 class Decoder:

@@ -2,7 +2,7 @@
 // one thread in Node.js. Its product is much slower with `transpose` set than after a transposition: the faster is timed.
 import { createRequire } from 'node:module';
 import '@tensorflow/tfjs-backend-wasm';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs';
 import { productError, productOf, serve } from './worker.mjs';
 
 await tf.setBackend('wasm');
@@ -38,6 +38,6 @@ function gemm(form, M, N, K) {
   };
 }
 
-const { version } = createRequire(import.meta.url)('@tensorflow/tfjs-core/package.json');
+const { version } = createRequire(import.meta.url)('@tensorflow/tfjs/package.json');
 const simd = (await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')) ? 'WebAssembly with SIMD' : 'WebAssembly';
 await serve(`TensorFlow.js ${version}, ${simd}, 1 thread`, { gemm });

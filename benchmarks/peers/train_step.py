@@ -16,6 +16,8 @@ import numpy
 import torch
 import torch.nn.functional as F
 
+from worker import blas
+
 
 def read_safetensors(path):
     data = open(path, "rb").read()
@@ -86,13 +88,6 @@ class Gpt(torch.nn.Module):
             x = self.block(i, x)
         logits = F.linear(self.norm("final_layer_norm", x), self.of("embed_in.weight"))
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-
-def blas():
-    """The libraries that products can come from, by file name."""
-    files = {line.split()[-1].rsplit("/", 1)[-1] for line in open("/proc/self/maps") if ".so" in line}
-    named = sorted(file for file in files if "blas" in file or "mkl" in file or "dnnl" in file)
-    return " + ".join(named) or "its own products"
 
 
 def main():

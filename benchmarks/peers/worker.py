@@ -50,11 +50,19 @@ def error(pairs):
     return max(((got - want).abs().max() / want.square().mean().sqrt()).item() for got, want in pairs)
 
 
+def blas():
+    """The libraries that products can come from, by file name."""
+    files = {line.split()[-1].rsplit("/", 1)[-1] for line in open("/proc/self/maps") if ".so" in line}
+    named = sorted(file for file in files if "blas" in file or "mkl" in file or "dnnl" in file)
+    return " + ".join(named) or "its own products"
+
+
 def serve(prepare):
     """Answers requests until the input ends; `prepare(job)` makes a call of the text of a job."""
     if int(sys.argv[1]):
         torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads"}), flush=True)
+    version = f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {blas()}"
+    print(json.dumps({"version": version}), flush=True)
     call = run = None
     for line in sys.stdin:
         word, rest = line.strip().split(" ", 1)

@@ -43,18 +43,24 @@ export function growthExponent(points) {
 /** Processes that run and folders that exist; however this process ends, they end with it. */
 const running = new Set();
 const folders = new Set();
+let watching = false;
 
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-for (const [signal, code] of Object.entries({ SIGHUP: 129, SIGINT: 130, SIGTERM: 143 })) {
-  process.on(signal, () => process.exit(code));
+function watch() {
+  if (watching) return;
+  watching = true;
+  process.on('exit', () => {
+    for (const child of running) child.kill('SIGKILL');
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  });
+  for (const [signal, code] of Object.entries({ SIGHUP: 129, SIGINT: 130, SIGTERM: 143 })) {
+    process.on(signal, () => process.exit(code));
+  }
 }
 
 /** A new folder, gone when this process ends at the latest. */
 export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), 'physlm-bench-'));
+  watch();
   folders.add(folder);
   return folder;
 }
@@ -76,6 +82,7 @@ export class Worker {
     this.name = name;
     this.#process = spawn(file, args, { env: cleanEnvironment(env), stdio: ['pipe', 'pipe', 'pipe'] });
     this.pid = this.#process.pid;
+    watch();
     running.add(this.#process);
     createInterface({ input: this.#process.stdout }).on('line', (line) => {
       const next = this.#waiting.shift();

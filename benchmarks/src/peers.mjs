@@ -130,9 +130,9 @@ const npmLibraries = [
   { name: 'onnxruntime-node', packages: ['onnxruntime-node'], script: 'onnxruntime.mjs', kinds: ['gemm', 'attention'] },
   {
     name: 'TensorFlow.js',
-    packages: ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-wasm'],
+    packages: ['@tensorflow/tfjs', '@tensorflow/tfjs-backend-wasm'],
     script: 'tfjs.mjs',
-    kinds: ['wasm'],
+    kinds: ['wasm', 'train'],
     oneThread: true,
   },
   { name: 'jax-js', packages: ['@jax-js/jax'], script: 'jax-js.mjs', kinds: ['wasm'], oneThread: true },

@@ -14,7 +14,7 @@ import {
   temporaryFolder,
   times,
 } from './harness.mjs';
-import { reportAbsent, torchPeers } from './peers.mjs';
+import { npmPeers, reportAbsent, torchPeers } from './peers.mjs';
 import { optimizer, sizes } from './sizes.mjs';
 
 /** Steps a contender takes in one turn, so that a turn lasts a few seconds. */
@@ -23,7 +23,7 @@ const quickSteps = { tiny: 40, small: 5 };
 /** Steps over which the loss curves are laid over each other. */
 const overlaySteps = 50;
 
-function contendersOf(isa, threads, torch, quick) {
+function contendersOf(isa, threads, { torch, tfjs }, quick) {
   const ours = threads.map((nThread) => ({
     name: `physlm, ${threadText(nThread)}`,
     threads: nThread,
@@ -51,7 +51,24 @@ function contendersOf(isa, threads, torch, quick) {
       ],
     ],
   }));
-  return [...ours, ...peers];
+  // Of the libraries from npm, one trains; it takes seconds for a step of a model that is not tiny.
+  const fromNpm = tfjs.peers.map(({ name, env }) => ({
+    name: `${name}, 1 thread`,
+    threads: 1,
+    env: env(),
+    only: (size) => size.startsWith('tiny'),
+    command: (_, folder, nStep, seconds) => [
+      process.execPath,
+      [
+        here('../peers/train-step-tfjs.mjs'),
+        join(folder, 'size.json'),
+        `${nStep}`,
+        join(folder, 'model.safetensors'),
+        `${Math.min(seconds, 10)}`,
+      ],
+    ],
+  }));
+  return [...ours, ...peers, ...fromNpm];
 }
 
 const products = /^(linear|matmul|attention)/;
@@ -85,8 +102,11 @@ function lossDifference(contender, losses, expected) {
 
 export async function trainStep({ quick, isa, threads, meter, withPeers, only, deadline }) {
   const torch = withPeers ? torchPeers(isa, threads) : { settings: [], absent: [] };
-  reportAbsent(torch.absent);
+  const tfjs = withPeers ? npmPeers(['train']) : { peers: [], absent: [] };
+  const absent = [...torch.absent, ...tfjs.absent];
+  reportAbsent(absent);
   const results = { rows: [], overlays: [], leftOut: [] };
+  const everyone = contendersOf(isa, threads, { torch, tfjs }, quick);
   const wrong = only?.find((size) => !(size in sizes));
   if (wrong !== undefined) throw new Error(`no size is called ${wrong}; there are ${Object.keys(sizes).join(', ')}`);
   for (const size of only ?? Object.keys(quick ? quickSteps : sizes)) {
@@ -99,14 +119,16 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, only, d
     const folder = temporaryFolder();
     try {
       writeFileSync(join(folder, 'size.json'), JSON.stringify({ ...sizes[size], optimizer }));
-      const field = contendersOf(isa, threads, torch, quick).map((contender) => ({
-        ...contender,
-        ms: [],
-        limits: [],
-        waits: [],
-        rssMiB: 0,
-        shares: [],
-      }));
+      const field = everyone
+        .filter(({ only }) => only?.(size) ?? true)
+        .map((contender) => ({
+          ...contender,
+          ms: [],
+          limits: [],
+          waits: [],
+          rssMiB: 0,
+          shares: [],
+        }));
       const turn = (contender, count, seconds) =>
         runOnce(contender.name, contender.command(size, folder, count, seconds), contender.env, contender.threads);
       let nParameter = 0;
@@ -172,7 +194,9 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, only, d
       const peers = rows.filter(({ contender }) => !contender.startsWith('physlm'));
       for (const row of rows) {
         const same = peers.filter((peer) => row.contender.startsWith('physlm') && peer.threads === row.threads);
-        if (same.length > 0) row.ratio = row.tokensPerSec / Math.max(...same.map(({ tokensPerSec }) => tokensPerSec));
+        const [best] = same.toSorted((a, b) => b.tokensPerSec - a.tokensPerSec);
+        if (best !== undefined)
+          Object.assign(row, { bestPeer: best.contender, ratio: row.tokensPerSec / best.tokensPerSec });
       }
       results.rows.push(...rows);
       printTable(
@@ -185,7 +209,8 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, only, d
           ['MFU', ({ mfu }) => percent(mfu)],
           ['by 6P', ({ mfuBy6P }) => percent(mfuBy6P)],
           ['of ceiling', ({ ofCeiling }) => percent(ofCeiling)],
-          ['best peer’s time / ours', ({ ratio }) => times(ratio)],
+          ['best peer', ({ bestPeer }) => bestPeer ?? '–'],
+          ['its time / ours', ({ ratio }) => times(ratio)],
           ['loss Δ', ({ worstLossDifference }) => worstLossDifference.toExponential(1)],
           ['waited', ({ waitShare }) => percent(waitShare)],
           ['RSS MiB', ({ rssMiB }) => `${rssMiB}`],
@@ -197,5 +222,5 @@ export async function trainStep({ quick, isa, threads, meter, withPeers, only, d
       removeFolder(folder);
     }
   }
-  return { ...results, absent: torch.absent };
+  return { ...results, absent };
 }
