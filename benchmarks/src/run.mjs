@@ -145,8 +145,22 @@ async function measure(name) {
   const seconds = Math.round((performance.now() - started) / 1000);
   if (results.leftOut?.length > 0) console.log(`left out for lack of time: ${results.leftOut.length} of the shapes`);
   console.log(`${name}: ${seconds} s`);
+  const versions = Object.fromEntries(
+    results.rows.filter(({ version }) => version).map(({ contender, version }) => [contender, version]),
+  );
   const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd();
-  return { what: name, command, quick: options.quick, time, seconds, machine: facts, threads, peak, ...results };
+  return {
+    what: name,
+    command,
+    quick: options.quick,
+    time,
+    seconds,
+    machine: facts,
+    threads,
+    peak,
+    versions,
+    ...results,
+  };
 }
 
 const folder = join(root, 'benchmarks', 'results', machineName(facts));

@@ -1,7 +1,9 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { deviceStatus } from '@physlm/model';
@@ -34,6 +36,30 @@ describe.skipIf(!status.available)(`npm run bench${why}`, () => {
       expect(row.rate).toBeCloseTo(row.flops / row.seconds.median / 1e9, 6);
       expect(row.version).toContain('1 threads');
     }
+  });
+
+  it.skipIf(process.platform !== 'linux')('ends its workers when it is interrupted', { timeout: 60_000 }, async () => {
+    const args = ['gemm', '--quick', '--no-peers', '--threads', '1', '--out', join(folder, 'never.json')];
+    const bench = spawn(process.execPath, [program, ...args], { stdio: 'ignore' });
+    const closed = once(bench, 'close');
+    const read = (file: string) => {
+      try {
+        return readFileSync(`/proc/${file}`, 'utf8');
+      } catch {
+        return ''; // That process is gone.
+      }
+    };
+    let workers: string[] = [];
+    while (workers.length === 0) {
+      expect(bench.exitCode).toBeNull();
+      await sleep(20);
+      const children = read(`${bench.pid}/task/${bench.pid}/children`).trim().split(' ');
+      workers = children.filter((pid) => pid !== '' && read(`${pid}/cmdline`).includes('kernel-child'));
+    }
+    bench.kill('SIGINT');
+    expect(await closed).toEqual([130, null]);
+    await sleep(200);
+    for (const pid of workers) expect(read(`${pid}/cmdline`)).toBe(''); // A zombie has none either.
   });
 
   it('says what it does not know', async () => {
