@@ -51,11 +51,22 @@ function peerChart({ id, title, rows, label }) {
 }
 
 function gemmCharts({ layers, rows, isa }) {
-  const share = table(
-    layers.filter(({ limit }) => limit),
-    ({ d, tokens }) => `d=${d}, M=${tokens}`,
-    ({ contender, threads }) => `${contender}, ${threads} thr.`,
-    ({ fraction }) => shares(fraction),
+  const measured = layers.filter(({ limit }) => limit);
+  const ofPeak = distinct(measured.map(({ threads }) => threads)).map((threads) =>
+    barChart({
+      id: `gemm-layer-${isa}-${threads}`,
+      title: `A layer’s twelve products, share of peak, ${threads === 1 ? '1 thread' : `${threads} threads`} (${isa})`,
+      caption:
+        'Forward, input gradient and weight gradient of qkv, proj, up and down, as one time. Peak: fused multiply-adds in registers, measured before and after every sample.',
+      unit: '% of peak',
+      max: 100,
+      ...table(
+        measured.filter((row) => row.threads === threads),
+        ({ d, tokens }) => `d=${d}, M=${tokens}`,
+        ({ contender }) => contender,
+        ({ fraction }) => shares(fraction),
+      ),
+    }),
   );
   const most = Math.max(...layers.map(({ threads }) => threads));
   const growth = distinct(layers.map(({ contender, tokens }) => `${contender}, M=${tokens}`)).map((name) => ({
@@ -80,15 +91,7 @@ function gemmCharts({ layers, rows, isa }) {
     ({ fraction }) => shares(fraction),
   );
   return [
-    barChart({
-      id: `gemm-layer-${isa}`,
-      title: `A layer’s twelve products, share of peak (${isa})`,
-      caption:
-        'Forward, input gradient and weight gradient of qkv, proj, up and down, as one time. Peak: fused multiply-adds in registers, measured before and after every sample.',
-      unit: '% of peak',
-      max: 100,
-      ...share,
-    }),
+    ...ofPeak,
     lineChart({
       id: `gemm-growth-${isa}`,
       title: `A layer’s products against its width, ${most} threads (${isa})`,
@@ -286,7 +289,7 @@ function trainCharts({ rows, overlays = [], isa }) {
       lineChart({
         id: `loss-${size}-${isa}`,
         title: `The same work: losses of ${size}`,
-        caption: `Loss in nats by step, one curve over the other; they differ by at most ${worst.toExponential(1)}.`,
+        caption: `Loss in nats by step, one curve over the other; over the first 25 steps they differ by at most ${worst.toExponential(1)}.`,
         x: { name: 'step' },
         y: { name: 'nats', free: true },
         series: contenders.map((name, c) => ({ name, points: losses[c].map((loss, step) => [step, round(loss, 6)]) })),

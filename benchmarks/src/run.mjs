@@ -20,8 +20,8 @@ const benchmarks = {
 
 /** Seconds after which a quick benchmark leaves the rest out, so that all together stay under three minutes. */
 const quickSeconds = {
-  gemm: 35,
-  attention: 32,
+  gemm: 30,
+  attention: 26,
   norm: 15,
   loss: 8,
   optimizer: 8,
