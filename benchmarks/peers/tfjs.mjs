@@ -1,5 +1,6 @@
 // Products by TensorFlow.js, as a worker: node tfjs.mjs. See worker.mjs for the requests. Its WebAssembly backend, which has
-// one thread in Node.js. Its product is much slower with `transpose` set than after a transposition: the faster is timed.
+// one thread in Node.js. With `transpose` set its product is many times slower than after a transposition, and slower the
+// larger it is: the faster of the two forms is timed, and large products are not even tried in the first.
 import { createRequire } from 'node:module';
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs';
@@ -14,17 +15,18 @@ function gemm(form, M, N, K) {
   const a = tf.tensor2d(product.a, product.shapeA);
   const b = tf.tensor2d(product.b, product.shapeB);
   const turned = (x, transposed) => (transposed ? tf.transpose(x) : x);
-  const forms = [
-    () => tf.matMul(a, b, transA, transB),
-    () => tf.tidy(() => tf.matMul(turned(a, transA), turned(b, transB))),
-  ];
+  const forms = [() => tf.tidy(() => tf.matMul(turned(a, transA), turned(b, transB)))];
+  if ((transA || transB) && M * N * K < 1e7) forms.push(() => tf.matMul(a, b, transA, transB));
   const cost = (multiply) => {
     multiply().dispose();
     const start = performance.now();
     multiply().dispose();
     return performance.now() - start;
   };
-  const multiply = cost(forms[0]) < cost(forms[1]) ? forms[0] : forms[1];
+  const [multiply] = forms
+    .map((form) => ({ form, ms: cost(form) }))
+    .toSorted((x, y) => x.ms - y.ms)
+    .map(({ form }) => form);
   return {
     run: () => multiply().dispose(), // The call has done its work when it returns.
     result: () => {
