@@ -313,18 +313,20 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
         }
   }, 240_000);
 
-  it('attention over more keys than one block, wide and narrow heads', () => {
+  it('attention over more keys than one block, wide and narrow heads, few and many', () => {
     use();
-    for (const [T, H, G, K] of [
-      [300, 2, 1, 64],
-      [500, 1, 1, 8],
-      [257, 2, 2, 80],
+    for (const [T, H, G, K, causal] of [
+      [300, 2, 1, 64, true],
+      [500, 1, 1, 8, true],
+      [257, 2, 2, 80, true],
+      [401, 3, 1, 7, false],
+      [129, 12, 4, 3, true],
     ] as const) {
-      const heads = { B: 1, T, H, G, K, scale: Math.fround(1 / Math.sqrt(K)), causal: true };
+      const heads = { B: 1, T, H, G, K, scale: Math.fround(1 / Math.sqrt(K)), causal };
       const P = (H + 2 * G) * K;
       const x = noise(T * P, 5);
       const grad = noise(T * H * K, 6);
-      const attrs = [H, G, K, heads.scale, 1];
+      const attrs = [H, G, K, heads.scale, causal ? 1 : 0];
       const { o, lse } = reference.attention(x, heads);
       check('attention_forward', [f([1, T, P], x)], [out(1, T, H * K), out(1, H, T)], attrs, [
         want(o, 5e-6),
@@ -336,6 +338,25 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
       ]);
     }
   }, 120_000);
+
+  it('attention gives keys of score -inf no weight, however many come first, and rows of nothing else NaN', () => {
+    use();
+    const [T, K, hidden] = [300, 4, 150];
+    const x = noise(T * 3 * K, 7);
+    const rest = new Float64Array((T - hidden) * 3 * K);
+    for (let t = 0; t < T; t++) {
+      x[t * 3 * K] = 0.5; // q · k = -inf for the first keys
+      if (t < hidden) x[t * 3 * K + K] = Number.NEGATIVE_INFINITY;
+      else rest.set(x.subarray(t * 3 * K, (t + 1) * 3 * K), (t - hidden) * 3 * K);
+    }
+    const heads = { B: 1, T: T - hidden, H: 1, G: 1, K, scale: 0.5, causal: true };
+    const got = runKernel('attention_forward', [f([1, T, 3 * K], x)], [out(1, T, K), out(1, 1, T)], [1, 1, K, 0.5, 1]);
+    const seen = reference.attention(rest, heads);
+    const [o, lse] = got as [Float64Array, Float64Array];
+    expect(o.subarray(0, hidden * K).every(Number.isNaN)).toBe(true);
+    expect(misfit(o.slice(hidden * K), seen.o, 5e-6)).toBeLessThanOrEqual(1);
+    expect(misfit(lse.slice(hidden), seen.lse, 5e-6)).toBeLessThanOrEqual(1);
+  });
 
   it('one step of attention over a cache, written in place', () => {
     use();

@@ -142,6 +142,7 @@ int main() {
         for (int64_t D : {1, 5, 16, 33, 130}) rows(R, D);
       for (int64_t T : {1, 2, 7, 64, 65, 130})
         for (int64_t K : {1, 5, 8, 16, 33}) attention(2, T, 4, 2, K);
+      attention(1, 300, 2, 1, 20);
     }
   printf("%d runs\n", g_runs);
   return 0;

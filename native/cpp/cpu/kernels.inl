@@ -18,6 +18,7 @@ namespace {
 #include "linear.inl"
 #include "pointwise.inl"
 #include "norm.inl"
+#include "attention-tiles.inl"
 #include "attention.inl"
 #include "attention-step.inl"
 #include "loss.inl"
