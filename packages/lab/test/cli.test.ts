@@ -47,6 +47,8 @@ describe('bad usage: one line that names the nearest valid word, exit code 2', (
     [['run', 'capacity', '--scale', 'tinny'], "'tiny'"],
     [['run', 'capacity', '--device', 'cpux'], "'cpu'"],
     [['run', 'capacity', '--set', 'nPeopel=3'], "'nPeople'"],
+    [['run', 'capacity', '--nPeopel', '3'], "'--nPeople'"],
+    [['run', 'capacity', '--nPeopel=3'], "'--nPeople'"],
     [['laws', '--part', '3.4'], "'3.3'"],
     [['law', 'capacity-two-bit'], "'capacity-two-bits'"],
     [['law', 'capacity-two-bits', '--scale', 'smal'], "'small'"],
@@ -270,6 +272,16 @@ describe('exit codes', () => {
     expect(plain.stdout).toContain('✗ fails');
     expect((await runFake('--check')).code).toBe(3);
     expect((await runFake('--check', '--fresh')).code).toBe(3);
+  });
+
+  test('a parameter may be an option of its own, and means the same as --set', async () => {
+    const { code, stderr } = await runFake('--n', '3');
+    expect([code, fake.nExecution]).toEqual([0, 1]);
+    expect(stderr).toContain('with n=3');
+    const { code: same, stderr: said } = await runFake('--set', 'n=3');
+    expect([same, fake.nExecution]).toEqual([0, 1]);
+    expect(said).toContain('This run is finished');
+    expect(await runFake('--n')).toMatchObject({ code: 2, stderr: expect.stringContaining('a value, as in --n 1') });
   });
 
   test('a run without the standard parameters gets no verdict', async () => {

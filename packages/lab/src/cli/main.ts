@@ -11,7 +11,7 @@ Examples:
   physlm doctor                              what this machine can run, and why not
   physlm run capacity                        about a minute: bits of knowledge per parameter
   physlm run capacity --scale tiny --seed 2
-  physlm run capacity --set nPeople=500 --set nLayer=4
+  physlm run capacity --nPeople 500 --nLayer 4
   physlm run capacity --resume               goes on after Ctrl-C
   physlm laws --json                         what the papers claim, and what was measured
   physlm law capacity-two-bits --seeds 1,2   runs what a law needs, and judges it
@@ -74,6 +74,8 @@ function createProgram(io: Io, done: (code: number) => void): Command {
         'A finished run prints its table at once. physlm list shows recipes, scales and parameters.',
     )
     .argument('<recipe>', 'what to run, as shown by physlm list')
+    .argument('[parameters...]', '--name value for any parameter of the recipe: the same as --set name=value')
+    .allowUnknownOption()
     .option('--scale <name>', 'how much of the law to try: tiny, small, laptop, gpu or paper', 'small')
     .option('--seed <n>', 'seed of people, texts and weights', wholeNumber, 1)
     // Without a default of its own, which help would print as [].
@@ -85,9 +87,10 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .option('--fresh', 'throw away what the run directory holds, and start again')
     .option('--check', "exit with 3 when the law's criterion fails")
     .option('--ledger [dir]', 'also write the result into the ledger of laws (default: the one of this package)')
-    .action(async (recipe: string, flags: RunFlags) => {
+    .action(async (recipe: string, rest: readonly string[], flags: RunFlags, command: Command) => {
       const { run } = await import('./run.js');
-      done(await run(recipe, flags, io));
+      const options = command.options.flatMap(({ long }) => long ?? []);
+      done(await run(recipe, { ...flags, rest, options }, io));
     });
 
   program

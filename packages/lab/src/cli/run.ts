@@ -15,6 +15,10 @@ export interface RunFlags {
   readonly scale: string;
   readonly seed: number;
   readonly set?: readonly string[];
+  /** What follows the recipe and is no option: parameters of the recipe as `--name value` or `--name=value`. */
+  readonly rest?: readonly string[];
+  /** The options of the command, for the nearest one to a misspelt word. */
+  readonly options?: readonly string[];
   readonly device: string;
   readonly threads?: number;
   readonly out?: string;
@@ -33,20 +37,21 @@ export interface RunFlags {
 export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<number> {
   const recipe = recipeNamed(recipeName, recipesOf(io));
   const scale = scaleNamed(recipe, flags.scale);
-  const parameters = parseParameters(flags.set ?? [], recipe);
+  const assignments = [...(flags.set ?? []), ...assignmentsOf(recipe, flags)];
+  const parameters = parseParameters(assignments, recipe);
   const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
-  requireLawFor(flags, recipe, experiment);
+  requireLawFor(flags, assignments, recipe, experiment);
   const outcome = await execute(
     {
       recipe,
       experiment,
       path: flags.out ?? runFolder(experiment),
-      again: `${commandOf(recipe, flags)}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
-      command: commandOf(recipe, flags),
+      again: `${commandOf(recipe, flags, assignments)}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
+      command: commandOf(recipe, flags, assignments),
       device: flags.device,
       threads: flags.threads,
       unfinished: flags.fresh ? 'fresh' : flags.resume ? 'resume' : 'refuse',
-      about: `${recipe.scales[scale]}${flags.set === undefined ? '' : ', with --set'}`,
+      about: `${recipe.scales[scale]}${assignments.length === 0 ? '' : `, with ${assignments.join(' ')}`}`,
     },
     io,
   );
@@ -80,14 +85,41 @@ function conclude(recipe: Recipe, finished: FinishedRun, flags: RunFlags, io: Io
 }
 
 /** Refuses --check and --ledger for a run that decides no law. */
-function requireLawFor(flags: RunFlags, recipe: Recipe, experiment: Experiment): void {
+function requireLawFor(flags: RunFlags, assignments: readonly string[], recipe: Recipe, experiment: Experiment): void {
   const asked = flags.check ? 'check' : flags.ledger !== undefined ? 'ledger' : undefined;
   if (asked === undefined || lawsDecidedBy(recipe, experiment).length > 0) return;
-  const got = flags.set === undefined ? 'one that decides no law alone' : `--set ${flags.set.join(' --set ')}`;
+  const got = assignments.length === 0 ? 'one that decides no law alone' : assignments.join(' ');
   throw new ConfigError(
     [{ path: asked, expected: `a run that a law at scale '${flags.scale}' consists of`, got }],
     'The criterion of a law belongs to its own parameters. Laws of several runs: physlm law.',
   );
+}
+
+/** Parameters given as options of their own, as assignments for --set. */
+function assignmentsOf(recipe: Recipe, { rest = [], options = [] }: RunFlags): string[] {
+  const known = Object.keys(recipe.parameters.shape);
+  const assignments: string[] = [];
+  for (let i = 0; i < rest.length; i++) {
+    const word = rest[i]!;
+    const [name, given] = word.replace(/^--/, '').split(/=(.*)/s) as [string, string?];
+    if (!word.startsWith('--') || !known.includes(name)) {
+      const words = [...options, ...known.map((parameter) => `--${parameter}`), '--help'];
+      throw new ConfigError([
+        {
+          path: 'run',
+          expected: `an option, or a parameter of ${recipe.name}`,
+          got: `'${word}'`,
+          nearest: nearest(word.replace(/=.*/s, ''), words),
+        },
+      ]);
+    }
+    const value = given ?? rest[++i];
+    if (value === undefined || (given === undefined && value.startsWith('--'))) {
+      throw new ConfigError([{ path: `run.${name}`, expected: `a value, as in --${name} 1`, got: 'none' }]);
+    }
+    assignments.push(`${name}=${value}`);
+  }
+  return assignments;
 }
 
 function parseParameters(assignments: readonly string[], recipe: Recipe): Record<string, unknown> {
@@ -109,9 +141,10 @@ function parseParameters(assignments: readonly string[], recipe: Recipe): Record
 const booleans: Readonly<Record<string, boolean>> = { true: true, false: false };
 
 /** The command that gives the same run: without folders, which are this machine's. */
-function commandOf(recipe: Recipe, { scale, seed, set = [], device }: RunFlags): string {
+function commandOf(recipe: Recipe, { scale, seed, device }: RunFlags, assignments: readonly string[]): string {
   const words = ['physlm', 'run', recipe.name, '--scale', scale, '--seed', String(seed)];
-  for (const assignment of set) words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
+  for (const assignment of assignments)
+    words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
   if (device !== 'auto') words.push('--device', device);
   return words.join(' ');
 }
