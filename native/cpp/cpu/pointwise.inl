@@ -49,7 +49,7 @@ static int32_t siluGate_forward(const physlm_tensor* in, int32_t, physlm_tensor*
       const float* const a = x + r * 2 * F;
       each_vector(0, F, [&](int64_t i, auto some) {
         const vf gate = load(a + i, some);
-        store(y + r * F + i, gate * logistic2(gate * splat(kLog2E)) * load(a + F + i, some), some);
+        store(y + r * F + i, gate * logistic(gate) * load(a + F + i, some), some);
       });
     }
   });
@@ -71,7 +71,7 @@ static int32_t siluGate_backward(const physlm_tensor* in, int32_t, physlm_tensor
       float* const da = dx + r * 2 * F;
       each_vector(0, F, [&](int64_t i, auto some) {
         const vf gate = load(a + i, some), up = load(a + F + i, some), d = load(dy + r * F + i, some);
-        const vf s = logistic2(gate * splat(kLog2E));
+        const vf s = logistic(gate);
         // d(g·σ)/dg = σ·(1 + g·(1−σ))
         store(da + i, d * up * (s * fma(gate, splat(1.0f) - s, splat(1.0f))), some);
         store(da + F + i, d * (gate * s), some);
@@ -99,6 +99,7 @@ static int32_t fill_forward(const physlm_tensor*, int32_t, physlm_tensor* out, i
 }
 
 static int32_t embedding_ids(const int32_t* ids, int64_t R, int64_t V) {
+  if (all_ids_below(ids, R, V, 0)) return PHYSLM_OK;
   for (int64_t r = 0; r < R; r++)
     if (ids[r] < 0 || ids[r] >= V)
       return physlm_fail(PHYSLM_BAD_ARGUMENT, "[ids] expected 0 <= id < %lld, got %d in row %lld", (long long)V, ids[r],

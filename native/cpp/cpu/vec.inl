@@ -124,40 +124,9 @@ INLINE float largest(vf v) {
   return v[0];
 }
 
-/** e^x to about 1 ulp; 0 at -inf, inf from 88.73 on, NaN stays NaN. Cephes' polynomial on [-ln2/2, ln2/2]. */
-INLINE vf exponential(vf x) {
-  x = larger(splat(-104.0f), smaller(splat(89.0f), x));  // a NaN is the second operand, so it comes through
-#if defined(__AVX512F__)
-  const vf n = _mm512_roundscale_ps(x * splat(1.44269504088896341f), 8);
-#else
-  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer and leaves that in the low bits
-  const vf shifted = x * splat(1.44269504088896341f) + magic;
-  const vf n = shifted - magic;
-#endif
-  vf r = fnma(n, splat(0.693359375f), x);
-  r = fnma(n, splat(-2.12194440e-4f), r);
-  vf p = splat(1.9875691500e-4f);
-  p = fma(p, r, splat(1.3981999507e-3f));
-  p = fma(p, r, splat(8.3334519073e-3f));
-  p = fma(p, r, splat(4.1665795894e-2f));
-  p = fma(p, r, splat(1.6666665459e-1f));
-  p = fma(p, r, splat(5.0000001201e-1f));
-  p = fma(p, r * r, r + splat(1.0f));
-#if defined(__AVX512F__)
-  return _mm512_scalef_ps(p, n);
-#else
-  // Two factors, because 2^n alone leaves the range of normal floats before the product does.
-  const vi i = (vi)shifted - 0x4b400000;
-  const vi half = i >> 1;
-  const vf a = (vf)((half + 127) << 23);
-  const vf b = (vf)((i - half + 127) << 23);
-  return p * a * b;
-#endif
-}
-
 constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
-/** 2^x for x up to 129 (infinite from 128 on), to about 1 ulp; 0 at -inf, NaN stays NaN. A third cheaper than e^x. */
+/** 2^x for x up to 129 (infinite from 128 on), to about 1 ulp; 0 at -inf, NaN stays NaN. */
 INLINE vf power_of_two(vf x) {
   x = larger(splat(-151.0f), x);
 #if defined(__AVX512F__)
@@ -184,26 +153,56 @@ INLINE vf power_of_two(vf x) {
 #endif
 }
 
-/** 1/(1 + 2^(−t)); t = x·log2(e) makes it the logistic function of x. */
-INLINE vf logistic2(vf t) {
-  return splat(1.0f) / (splat(1.0f) + power_of_two(smaller(splat(129.0f), -t)));
+/**
+ * 2^x to about 2 ulp for every x: 0 far below, infinite from 128 on, NaN stays NaN. What is smaller than the normal numbers
+ * may be 0: cheaper than power_of_two, and as good in sums of exponentials and in 1 + 2^x.
+ */
+INLINE vf exp2_or_zero(vf x) {
+#if defined(__AVX512F__)
+  const vf r = _mm512_reduce_ps(x, 1);  // x − ⌊x⌋, 0 for the infinite
+  vf p = splat(1.8671300698718104e-3f);
+  p = fma(p, r, splat(9.017030322456846e-3f));
+  p = fma(p, r, splat(5.579991310372307e-2f));
+  p = fma(p, r, splat(2.4016445015509602e-1f));
+  p = fma(p, r, splat(6.931513118046004e-1f));
+  p = fma(p, r, splat(1.0f));
+  return _mm512_scalef_ps(p, x);
+#else
+  x = larger(splat(-127.0f), smaller(splat(128.0f), x));
+  // 1.5 * 2^23, and the bias of exponents: the sum's low bits shifted up are 2^n, which is 0 for n = -127.
+  const vf magic = splat(12582912.0f + 127.0f);
+  const vf shifted = x + magic;
+  const vf r = x - (shifted - magic);
+  vf p = splat(1.3276471992535747e-3f);
+  p = fma(p, r, splat(9.675541334433577e-3f));
+  p = fma(p, r, splat(5.550713273497861e-2f));
+  p = fma(p, r, splat(2.4022119723840454e-1f));
+  p = fma(p, r, splat(6.931469670647606e-1f));
+  p = fma(p, r, splat(1.0000000716546849f));
+  return p * (vf)((vi)shifted << 23);
+#endif
 }
 
-// 2u·log2(e) = x·(c1 + c3·x²) with u = √(2/π)(x + 0.044715x³), the argument of tanh-GELU.
+// −2u·log2(e) = x·(c1 + c3·x²) with u = √(2/π)(x + 0.044715x³), the argument of tanh-GELU.
 constexpr float kGelu1 = 2.0f * 0.7978845608028654f, kGelu3 = kGelu1 * 0.044715f;
 
-/** x·σ(2u) = 0.5x(1 + tanh u). Hendrycks and Gimpel 2016, arXiv:1606.08415. */
-INLINE vf gelu(vf x) {
-  const vf t = x * fma(x * x, splat(kGelu3 * kLog2E), splat(kGelu1 * kLog2E));
-  return x / (splat(1.0f) + power_of_two(smaller(splat(129.0f), -t)));
+/** 2^(−2u·log2(e)), so that 0.5(1 + tanh u) = σ(2u) is 1 over 1 more; xx = x². */
+INLINE vf gelu_power(vf x, vf xx) {
+  return exp2_or_zero(x * fma(xx, splat(-kGelu3 * kLog2E), splat(-kGelu1 * kLog2E)));
 }
+
+/** x·σ(2u) = 0.5x(1 + tanh u). Hendrycks and Gimpel 2016, arXiv:1606.08415. */
+INLINE vf gelu(vf x) { return x / (splat(1.0f) + gelu_power(x, x * x)); }
 
 INLINE vf gelu_slope(vf x) {
   const vf xx = x * x;
-  const vf s = logistic2(x * fma(xx, splat(kGelu3 * kLog2E), splat(kGelu1 * kLog2E)));
+  const vf s = splat(1.0f) / (splat(1.0f) + gelu_power(x, xx));
   const vf du2 = fma(xx, splat(3.0f * kGelu3), splat(kGelu1));
   return fma(x * s * (splat(1.0f) - s), du2, s);
 }
+
+/** The logistic function, 1/(1 + e^(−x)). */
+INLINE vf logistic(vf x) { return splat(1.0f) / (splat(1.0f) + exp2_or_zero(x * splat(-kLog2E))); }
 
 /** Natural logarithm of normal positive numbers to about 1 ulp; Cephes' polynomial. Others as the C library has them. */
 INLINE vf logarithm(vf x) {
@@ -227,28 +226,43 @@ INLINE vf logarithm(vf x) {
   p = fma(e, splat(-2.12194440e-4f), p);
   p = fma(z, splat(-0.5f), p);
   const vf normal = fma(e, splat(0.693359375f), m + p);
-  // A sum of exponentials is at least 1, or infinite, or NaN.
+  // A sum of exponentials is normal and positive, or infinite, or NaN.
   return x < splat(__builtin_inff()) ? normal : x;
+}
+
+/** One level of reduce_rows: row r keeps the lanes whose bit `half` is 0, row r + half those where it is 1; each pair becomes one. */
+template <int half, class Combine>
+INLINE void fold_rows(vf* rows, Combine combine) {
+  // Constants written out: from a loop, the compiler would build them anew each time.
+#define LOW(i) ((i) & half ? kVL + ((i) ^ half) : (i))
+#define HIGH(i) ((i) & half ? kVL + (i) : (i) ^ half)
+#define LANES_4(F, i) F(i), F(i + 1), F(i + 2), F(i + 3)
+#if defined(__AVX512F__)
+#define LANES(F) {LANES_4(F, 0), LANES_4(F, 4), LANES_4(F, 8), LANES_4(F, 12)}
+#elif defined(__AVX2__)
+#define LANES(F) {LANES_4(F, 0), LANES_4(F, 4)}
+#else
+#define LANES(F) {LANES_4(F, 0)}
+#endif
+  const vi low = LANES(LOW), high = LANES(HIGH);
+#undef LANES
+#undef LANES_4
+#undef HIGH
+#undef LOW
+#pragma GCC unroll 8
+  for (int r = 0; r < half; r++) {
+    const vf a = rows[r], b = rows[r + half];
+    rows[r] = combine(__builtin_shuffle(a, b, low), __builtin_shuffle(a, b, high));
+  }
 }
 
 /** Lane r of the result is the sum (or the largest) of the lanes of rows[r], in one fixed tree; kVL rows. */
 template <class Combine>
 INLINE vf reduce_rows(vf* rows, Combine combine) {
-#pragma GCC unroll 4
-  for (int half = kVL / 2; half >= 1; half /= 2) {
-    // Row r keeps the lanes whose bit `half` is 0, row r + half those where it is 1; each pair becomes one row.
-    vi low, high;
-#pragma GCC unroll 16
-    for (int i = 0; i < kVL; i++) {
-      low[i] = i & half ? kVL + (i ^ half) : i;
-      high[i] = i & half ? kVL + i : i ^ half;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < half; r++) {
-      const vf a = rows[r], b = rows[r + half];
-      rows[r] = combine(__builtin_shuffle(a, b, low), __builtin_shuffle(a, b, high));
-    }
-  }
+  if constexpr (kVL > 8) fold_rows<8>(rows, combine);
+  if constexpr (kVL > 4) fold_rows<4>(rows, combine);
+  fold_rows<2>(rows, combine);
+  fold_rows<1>(rows, combine);
   return rows[0];
 }
 
@@ -256,6 +270,14 @@ INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+/** Whether all of n ids lie in [0, limit) or are `other`. */
+INLINE bool all_ids_below(const int32_t* ids, int64_t n, int64_t limit, int32_t other) {
+  const uint32_t bound = (uint32_t)least(limit, INT32_MAX);
+  int outside = 0;
+  for (int64_t i = 0; i < n; i++) outside |= ((uint32_t)ids[i] >= bound) & (ids[i] != other);  // no branch: whole vectors
+  return !outside;
+}
 
 /** Calls `f(offset, Full{})` on whole vectors and `f(offset, Some{n})` on the rest of [begin, end). */
 struct Full {};
