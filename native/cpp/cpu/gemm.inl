@@ -277,6 +277,50 @@ static void gelu_rows(const float* x, int64_t ldx, float* y, int64_t ldy, int64_
 
 INLINE int64_t tile_count(int64_t M) { return ceil_div(M, kMR); }
 
+/**
+ * What else is done with the rows of an A that is not transposed, tile by tile, while they are in cache: A = dy·gelu'(pre) is
+ * written to `a`, or A is dy itself when `pre` and `a` are null; and sums[t][k] = Σ over the rows of tile t, unless null.
+ * Everything has K columns.
+ */
+struct Prologue {
+  const float *dy, *pre;
+  float *a, *sums;
+  int64_t K;
+};
+
+INLINE int64_t first_row(int64_t M, int64_t t) { return M * t / tile_count(M); }
+
+/** Columns [k0, k1) of tile t. */
+static void prologue_tile(const Prologue& of, int64_t M, int64_t t, int64_t k0, int64_t k1) {
+  const int64_t r0 = first_row(M, t), r1 = first_row(M, t + 1);
+  float* const sums = of.sums ? of.sums + t * of.K : nullptr;
+  if (!of.pre) {
+    if (!sums) return;
+    int64_t i = k0;
+    for (; i + 4 * kVL <= k1; i += 4 * kVL) {
+      vf total[4] = {};
+      for (int64_t r = r0; r < r1; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) total[v] += load(of.dy + r * of.K + i + v * kVL);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) store(sums + i + v * kVL, total[v]);
+    }
+    each_vector(i, k1, [&](int64_t i, auto some) {
+      vf total = {};
+      for (int64_t r = r0; r < r1; r++) total += load(of.dy + r * of.K + i, some);
+      store(sums + i, total, some);
+    });
+    return;
+  }
+  for (int64_t r = r0; r < r1; r++)
+    each_vector(k0, k1, [&](int64_t i, auto some) {
+      const int64_t at = r * of.K + i;
+      const vf d = load(of.dy + at, some) * gelu_slope(load(of.pre + at, some));
+      store(of.a + at, d, some);
+      if (sums) store(sums + i, r == r0 ? d : load(sums + i, some) + d, some);
+    });
+}
+
 /** Whether A is copied first: its columns lie far apart or its rows fall into one cache set, and they are used often. */
 INLINE bool copies_a(const Operand& A, int64_t K, int64_t N) {
   if (K < 64) return false;
@@ -290,34 +334,34 @@ INLINE int64_t copy_floats(int64_t K) { return kCopyTiles * kCopyColumns * (K + 
 
 /**
  * Tiles [t0, t1) of C's rows against columns [n0, n1) of the panels, depth K from k0 of A. C, bias and y are at column 0
- * of the panels. `local`: copy_floats(K) floats.
+ * of the panels. `local`: copy_floats(K) floats. `before` may be null.
  */
 static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1, int64_t N, int64_t K, const Operand& A,
                       int64_t k0, const Panels& b, float* C, int64_t ldc, const float* bias, Start start, float* y,
-                      int64_t ldy, float* local) {
-  const int64_t tiles = tile_count(M);
+                      int64_t ldy, float* local, const Prologue* before) {
   const bool copy = copies_a(A, K, n1 - n0);
   const int64_t tile_stride = (K + 1) * kCopyColumns;  // not a multiple of the cache's sets
-  auto first_row = [&](int64_t t) { return M * t / tiles; };
   for (int64_t group = t0; group < t1; group += kCopyTiles) {
     const int64_t group_end = least(t1, group + kCopyTiles);
+    if (before)
+      for (int64_t t = group; t < group_end; t++) prologue_tile(*before, M, t, k0, k0 + K);
     if (copy && A.transposed)
       for (int64_t k = 0; k < K; k++) {
         const float* const a = A.p + (k0 + k) * A.ld;
         float* to = local + k * kCopyColumns;
         for (int64_t t = group; t < group_end; t++, to += tile_stride) {
-          const float* const from = a + first_row(t);
+          const float* const from = a + first_row(M, t);
           if (k + kCopyAhead < K) __builtin_prefetch(from + kCopyAhead * A.ld);
           // A whole vector also takes the next columns, which is harmless as long as there are some.
-          if (first_row(t) + kCopyColumns <= M)
+          if (first_row(M, t) + kCopyColumns <= M)
             for (int64_t i = 0; i < kCopyColumns; i += kVL) store(to + i, load(from + i));
           else
-            each_vector(0, M - first_row(t), [&](int64_t i, auto some) { store(to + i, load(from + i, some)); });
+            each_vector(0, M - first_row(M, t), [&](int64_t i, auto some) { store(to + i, load(from + i, some)); });
         }
       }
     for (int64_t t = group; t < group_end; t++) {
-      const int64_t r0 = first_row(t);
-      const int rows = (int)(first_row(t + 1) - r0);
+      const int64_t r0 = first_row(M, t);
+      const int rows = (int)(first_row(M, t + 1) - r0);
       const float* a = A.transposed ? A.p + k0 * A.ld + r0 : A.p + r0 * A.ld + k0;
       int64_t as = A.ld;
       if (copy && A.transposed) {
@@ -336,6 +380,18 @@ static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1,
       if (y) gelu_rows(c, ldc, y + r0 * ldy + n0, ldy, rows, n1 - n0);
     }
   }
+}
+
+/** Elements up to which A = dy·gelu'(pre) is made on the way; beyond, three arrays stream better in a pass of their own. */
+constexpr int64_t kPrologueElements = 1 << 20;
+
+/** All tiles, when no product does it on the way. */
+static void prologue(const Prologue& of, int64_t M) {
+  const int64_t tiles = tile_count(M);
+  parallel((of.pre ? 16.0 : 1.0) * M * of.K, tiles, [&](int part, int parts) {
+    const Range mine = share(tiles, part, parts);
+    for (int64_t t = mine.begin; t < mine.end; t++) prologue_tile(of, M, t, 0, of.K);
+  });
 }
 
 /** R rows of A against W rows of a transposed B: dot products, vectors along k. */
@@ -378,7 +434,7 @@ static void dot_rows(int64_t n0, int64_t n1, int64_t K, const float* a, int64_t 
 
 /** The general product: B in packed blocks, A and C streamed. `onto`: C = C + A·B, each chain starting from C. */
 static int32_t gemm_blocks(int64_t M, int64_t N, int64_t K, const Operand& A, const Operand& B, float* C, int64_t ldc,
-                           const float* bias, float* y, int64_t ldy, bool onto) {
+                           const float* bias, float* y, int64_t ldy, bool onto, const Prologue* before) {
   const int threads = physlm_threads();
   const int64_t tiles = tile_count(M);
   const int64_t blocks_k = K <= kBlockK + kBlockK / 4 ? 1 : ceil_div(K, kBlockK);
@@ -409,14 +465,18 @@ static int32_t gemm_blocks(int64_t M, int64_t N, int64_t K, const Operand& A, co
       const float* const strip_bias = bias ? bias + n0 : nullptr;
       // Along the dimension that splits more evenly; rows when equal, because then A and C stay apart.
       const bool by_rows = ceil_div(tiles, threads) * block_panels <= ceil_div(block_panels, threads) * tiles;
+      if (before && s == 0 && n0 == 0 && (!by_rows || (before->pre && (blocks_k > 1 || M * K > kPrologueElements)))) {
+        prologue(*before, M);
+        before = nullptr;
+      }
       parallel(2.0 * M * nc * kc, by_rows ? tiles : block_panels, [&](int part, int parts) {
         const Range mine = share(by_rows ? tiles : block_panels, part, parts);
         if (by_rows)
           tile_rows(M, mine.begin, mine.end, 0, nc, nc, kc, A, k0, b, C + n0, ldc, strip_bias, start, strip_y, ldy,
-                    physlm_local());
+                    physlm_local(), n0 == 0 ? before : nullptr);
         else
           tile_rows(M, 0, tiles, mine.begin * kNR, least(nc, mine.end * kNR), nc, kc, A, k0, b, C + n0, ldc, strip_bias,
-                    start, strip_y, ldy, physlm_local());
+                    start, strip_y, ldy, physlm_local(), nullptr);
       });
     }
   }
@@ -438,7 +498,7 @@ static int32_t gemm_sideways(int64_t M, int64_t N, int64_t K, const Operand& A, 
     for (int64_t n = 0; n < N; n++)
       each_vector(0, M, [&](int64_t r, auto some) { store(side + n * M + r, splat(bias[n]), some); });
   const int32_t status =
-      gemm_blocks(N, M, K, {B.p, B.ld, false}, {A.p, A.ld, true}, side, M, nullptr, nullptr, 0, bias != nullptr);
+      gemm_blocks(N, M, K, {B.p, B.ld, false}, {A.p, A.ld, true}, side, M, nullptr, nullptr, 0, bias != nullptr, nullptr);
   if (status) return status;
   const int64_t blocks = ceil_div(N, kVL);
   parallel(4.0 * M * N, blocks, [&](int part, int parts) {
@@ -456,10 +516,11 @@ static int32_t gemm_sideways(int64_t M, int64_t N, int64_t K, const Operand& A, 
 constexpr int64_t kDotRows = 8;
 
 /**
- * C[M,N] (+bias) = A[M,K]·B[K,N]; with `y`, also y = gelu(C). C may be y. Returns a physlm_status.
+ * C[M,N] (+bias) = A[M,K]·B[K,N]; with `y`, also y = gelu(C). C may be y. `before`, if neither A nor B is transposed, is done
+ * on the way. Returns a physlm_status.
  */
 static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Operand& B, float* C, int64_t ldc,
-                    const float* bias, float* y, int64_t ldy) {
+                    const float* bias, float* y, int64_t ldy, const Prologue* before = nullptr) {
   if (M == 0 || N == 0) return PHYSLM_OK;
   const double flops = 2.0 * M * N * K;
   const int64_t tiles = tile_count(M);
@@ -501,7 +562,7 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
           b = packed_panels(local, N, kc);
         }
         tile_rows(M, 0, tiles, 0, N, N, kc, A, k0, b, partial + s * M * N, N, nullptr, kFromZero, nullptr, 0,
-                  local + packed_floats(N, depth));
+                  local + packed_floats(N, depth), nullptr);
       }
     });
     parallel((double)M * N * chunks, ceil_div(M, 8), [&](int part, int parts) {
@@ -521,5 +582,5 @@ static int32_t gemm(int64_t M, int64_t N, int64_t K, const Operand& A, const Ope
 
   if (M <= kSidewaysRows && B.transposed && !A.transposed && N >= 2 * M)
     return gemm_sideways(M, N, K, A, B, C, ldc, bias, y, ldy);
-  return gemm_blocks(M, N, K, A, B, C, ldc, bias, y, ldy, false);
+  return gemm_blocks(M, N, K, A, B, C, ldc, bias, y, ldy, false, before);
 }

@@ -60,75 +60,45 @@ static void add_chunks(const float* chunks, int64_t n_chunks, int64_t stride, fl
   });
 }
 
-/** db[o] = Σ_r dy[r][o]. */
-static int32_t sum_rows(const float* dy, int64_t R, int64_t O, float* db) {
-  const int64_t chunks = most(1, ceil_div(R, kChunkRows));
-  float* partial = physlm_scratch(PHYSLM_SLOT_PARTIAL, chunks * O);
-  if (!partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for a sum over rows");
-  parallel((double)R * O, chunks, [&](int part, int parts) {
-    const Range mine = share(chunks, part, parts);
-    for (int64_t c = mine.begin; c < mine.end; c++) {
-      const int64_t r0 = c * kChunkRows, r1 = least(R, r0 + kChunkRows);
-      each_vector(0, O, [&](int64_t i, auto some) {
-        vf total = {};
-        for (int64_t r = r0; r < r1; r++) total += load(dy + r * O + i, some);
-        store(partial + c * O + i, total, some);
-      });
-    }
-  });
-  add_chunks(partial, chunks, O, db, O);
-  return PHYSLM_OK;
-}
-
-/** dx = dy·w and dw = dyᵀ·x, each unless null. */
-static int32_t linear_gradients(const float* x, const float* w, const float* dy, int64_t R, int64_t I, int64_t O, float* dx,
-                                float* dw) {
+/**
+ * dx = a·w and dw = aᵀ·x, each unless null, for the gradient a of the product. With `before`, what it says is done on the way,
+ * and db, unless null, is the sum over its tiles.
+ */
+static int32_t linear_gradients(const float* x, const float* w, const float* a, int64_t R, int64_t I, int64_t O, float* dx,
+                                float* dw, float* db, Prologue* before) {
+  const int64_t tiles = tile_count(R);
+  if (db && !(before->sums = physlm_scratch(PHYSLM_SLOT_PARTIAL, tiles * O)))
+    return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for a sum over rows");
   int32_t status = PHYSLM_OK;
-  if (dx) status = gemm(R, I, O, {dy, O, false}, {w, I, false}, dx, I, nullptr, nullptr, 0);
-  if (!status && dw) status = gemm(O, I, R, {dy, O, true}, {x, I, false}, dw, I, nullptr, nullptr, 0);
+  if (dx)
+    status = gemm(R, I, O, {a, O, false}, {w, I, false}, dx, I, nullptr, nullptr, 0, before);
+  else if (before)
+    prologue(*before, R);
+  if (db) add_chunks(before->sums, tiles, O, db, O);
+  if (!status && dw) status = gemm(O, I, R, {a, O, true}, {x, I, false}, dw, I, nullptr, nullptr, 0);
   return status;
 }
 
 static int32_t linear_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double*, int32_t,
                                physlm_stream*) {
   const int64_t R = leading(in[0], 1), I = axis(in[0], 1), O = leading(in[1], 1);
-  return linear_gradients(floats(in[0]), floats(in[1]), floats(in[2]), R, I, O, floats(out[0]), floats(out[1]));
+  return linear_gradients(floats(in[0]), floats(in[1]), floats(in[2]), R, I, O, floats(out[0]), floats(out[1]), nullptr,
+                          nullptr);
 }
 
 static int32_t linearBias_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double*, int32_t,
                                    physlm_stream*) {
   const int64_t R = leading(in[0], 1), I = axis(in[0], 1), O = leading(in[1], 1);
-  if (out[2].data) {
-    const int32_t status = sum_rows(floats(in[2]), R, O, floats(out[2]));
-    if (status) return status;
-  }
-  return linear_gradients(floats(in[0]), floats(in[1]), floats(in[2]), R, I, O, floats(out[0]), floats(out[1]));
+  const float* const dy = floats(in[2]);
+  Prologue before = {dy, nullptr, nullptr, nullptr, O};
+  return linear_gradients(floats(in[0]), floats(in[1]), dy, R, I, O, floats(out[0]), floats(out[1]), floats(out[2]), &before);
 }
 
 static int32_t linearBiasGelu_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double*, int32_t,
                                        physlm_stream*) {
   const int64_t R = leading(in[0], 1), I = axis(in[0], 1), O = leading(in[1], 1);
-  const float* const pre = floats(in[2]);
-  const float* const dy = floats(in[3]);
-  float* const db = floats(out[2]);
-  const int64_t chunks = most(1, ceil_div(R, kChunkRows));
   float* const dpre = physlm_scratch(PHYSLM_SLOT_VALUES, R * O);
-  float* const partial = physlm_scratch(PHYSLM_SLOT_PARTIAL, chunks * O);
-  if (!dpre || !partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the gradient of gelu");
-  parallel(25.0 * R * O, chunks, [&](int part, int parts) {
-    const Range mine = share(chunks, part, parts);
-    for (int64_t c = mine.begin; c < mine.end; c++) {
-      const int64_t r0 = c * kChunkRows, r1 = least(R, r0 + kChunkRows);
-      float* const total = partial + c * O;
-      for (int64_t i = 0; i < O; i++) total[i] = 0.0f;
-      for (int64_t r = r0; r < r1; r++)
-        each_vector(0, O, [&](int64_t i, auto some) {
-          const vf d = load(dy + r * O + i, some) * gelu_slope(load(pre + r * O + i, some));
-          store(dpre + r * O + i, d, some);
-          store(total + i, load(total + i, some) + d, some);
-        });
-    }
-  });
-  if (db) add_chunks(partial, chunks, O, db, O);
-  return linear_gradients(floats(in[0]), floats(in[1]), dpre, R, I, O, floats(out[0]), floats(out[1]));
+  if (!dpre) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the gradient of gelu");
+  Prologue before = {floats(in[3]), floats(in[2]), dpre, nullptr, O};
+  return linear_gradients(floats(in[0]), floats(in[1]), dpre, R, I, O, floats(out[0]), floats(out[1]), floats(out[2]), &before);
 }
