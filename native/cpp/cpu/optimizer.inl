@@ -2,6 +2,26 @@
 
 constexpr int64_t kNormChunk = 8192;
 
+/** Σg² in double, in eight vectors of sums: squares of floats are exact in double, so only the additions round. */
+static double sum_of_squares(const float* g, int64_t n) {
+  constexpr int kLanes = kVL / 2, kSums = 8;
+  typedef float half __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+  typedef double wide __attribute__((vector_size(kLanes * 8)));
+  wide sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums * kLanes <= n; i += kSums * kLanes)
+#pragma GCC unroll 8
+    for (int k = 0; k < kSums; k++) {
+      const wide v = __builtin_convertvector(*(const half*)(g + i + k * kLanes), wide);
+      sums[k] += v * v;
+    }
+  double total = 0;
+  for (; i < n; i++) total += (double)g[i] * g[i];
+  const wide all = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  for (int l = 0; l < kLanes; l++) total += all[l];
+  return total;
+}
+
 /** √Σg², summed in double: fixed chunks, added in order. */
 static int32_t gradNorm_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double*, int32_t,
                                 physlm_stream*) {
@@ -12,14 +32,7 @@ static int32_t gradNorm_forward(const physlm_tensor* in, int32_t, physlm_tensor*
   parallel(2.0 * n, chunks, [&](int part, int parts) {
     const Range mine = share(chunks, part, parts);
     for (int64_t c = mine.begin; c < mine.end; c++) {
-      vd squares = {};
-      each_vector(c * kNormChunk, least(n, (c + 1) * kNormChunk), [&](int64_t i, auto some) {
-        const vd v = __builtin_convertvector(load(g + i, some), vd);
-        squares += v * v;
-      });
-      double total = 0;
-      for (int i = 0; i < kVL; i++) total += squares[i];
-      partial[c] = total;
+      partial[c] = sum_of_squares(g + c * kNormChunk, least(kNormChunk, n - c * kNormChunk));
     }
   });
   double total = 0;
