@@ -343,7 +343,7 @@ static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1,
   const int64_t tile_stride = (K + 1) * kCopyColumns;  // not a multiple of the cache's sets
   for (int64_t group = t0; group < t1; group += kCopyTiles) {
     const int64_t group_end = least(t1, group + kCopyTiles);
-    if (before)
+    if (before && before->pre)
       for (int64_t t = group; t < group_end; t++) prologue_tile(*before, M, t, k0, k0 + K);
     if (copy && A.transposed)
       for (int64_t k = 0; k < K; k++) {
@@ -378,6 +378,7 @@ static void tile_rows(int64_t M, int64_t t0, int64_t t1, int64_t n0, int64_t n1,
       float* c = C + r0 * ldc + n0;
       tile_row(rows, n0, n1, N, K, a, as, A.transposed, b, c, ldc, bias ? bias + n0 : nullptr, start);
       if (y) gelu_rows(c, ldc, y + r0 * ldy + n0, ldy, rows, n1 - n0);
+      if (before && !before->pre) prologue_tile(*before, M, t, k0, k0 + K);  // after: the product has brought the rows near
     }
   }
 }
