@@ -195,6 +195,7 @@ template <bool kCentred>
 static int32_t norm_gradients(NormGradients of, int64_t R, float* dg, float* db) {
   const int64_t chunks = most(1, ceil_div(R, kChunkRows));
   const int64_t stride = 2 * round_up(of.D, kVL);
+  const int rows = of.D <= kShortRow ? kVL / 2 : kTogether;
   float* const partial = physlm_scratch(PHYSLM_SLOT_PARTIAL, chunks * stride);
   if (!partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the gradient of a norm");
   parallel(14.0 * R * of.D, chunks, [&](int part, int parts) {
@@ -206,7 +207,7 @@ static int32_t norm_gradients(NormGradients of, int64_t R, float* dg, float* db)
       for (int64_t i = 0; i < stride; i += kVL) store(here.gains + i, vf{});
       int64_t r = c * kChunkRows;
       const int64_t end = least(R, r + kChunkRows);
-      for (; r < end; r += kVL / 2) norm_gradient_block<kCentred>(here, r, (int)least(kVL / 2, end - r));
+      for (; r < end; r += rows) norm_gradient_block<kCentred>(here, r, (int)least(rows, end - r));
     }
   });
   if (dg) add_chunks(partial, chunks, stride, dg, of.D);
