@@ -1,14 +1,20 @@
 // LayerNorm (Ba et al. 2016, arXiv:1607.06450) and RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), over the last axis.
 
 // Rows go in blocks, so that the reductions, roots and divisions of a block share vectors; inside, a few rows pass together,
-// because each is one chain. A row's sums are the same chains and trees in a block of any size, so are its bits.
+// because each is one chain. A row's bits depend on the tensor's shape alone.
 
-/** A block has kVL rows; of rows longer than this, kTogether, so that it stays in the first-level cache. */
+/** A block has kVL rows, or kVL/2 for gradients; of rows longer than this, kTogether, so that it stays in the first-level cache. */
 constexpr int64_t kShortRow = 256;
-constexpr int kTogether = kVL < 8 ? 2 : 4;
 
-INLINE vf sums_of_rows(vf* rows) {
-  return reduce_rows(rows, [](vf a, vf b) { return a + b; });
+/**
+ * Rows of a block that pass together; in tensors of more elements than this, which lie far, a block is one row: hardware
+ * fetches ahead what is read and written in order and without pause.
+ */
+constexpr int kTogether = kVL < 8 ? 2 : 4;
+constexpr int64_t kNearElements = 1 << 18;
+
+INLINE vf sums_of_rows(vf* totals) {
+  return reduce_rows(totals, [](vf a, vf b) { return a + b; });
 }
 
 /** A number of rows as a type. */
@@ -43,7 +49,7 @@ INLINE void along_rows(int n, int64_t D, vf* totals, F step) {
 
 /** n rows from x: y = (x − mean)·rstd·g + b; RMSNorm has mean 0 and no b. */
 template <bool kCentred>
-INLINE void norm_block(const float* x, const float* g, const float* b, int n, int64_t D, float eps, float* y, float* means,
+static void norm_block(const float* x, const float* g, const float* b, int n, int64_t D, float eps, float* y, float* means,
                        float* rstds) {
   const vf scale = splat(1.0f / (float)D);
   float mean[kVL], rstd[kVL];
@@ -53,7 +59,6 @@ INLINE void norm_block(const float* x, const float* g, const float* b, int n, in
     store(mean, sums_of_rows(totals) * scale);
   }
   along_rows(n, D, totals, [&](vf sum, int r, int64_t i, auto some) {
-    if (kCentred) __builtin_prefetch(x + (r + n) * D + i);  // the next block: three passes leave the memory time
     vf d = load(x + r * D + i, some);
     if (kCentred) d = d - splat(mean[r]);
     if constexpr (kCentred && sizeof(some) == sizeof(Some)) d = keep(d, 0, (int)(D - i), vf{});
@@ -81,15 +86,45 @@ INLINE void norm_block(const float* x, const float* g, const float* b, int n, in
   });
 }
 
+/** The same for one row alone. */
+template <bool kCentred>
+INLINE void norm_row(const float* x, const float* g, const float* b, int, int64_t D, float eps, float* y, float* means,
+                     float* rstds) {
+  const float scale = 1.0f / (float)D;
+  vf even = {}, odd = {};
+  int64_t i = 0;
+  for (; kCentred && i + 2 * kVL <= D; i += 2 * kVL) {
+    even += load(x + i);
+    odd += load(x + i + kVL);
+  }
+  if (kCentred) each_vector(i, D, [&](int64_t j, auto some) { even += load(x + j, some); });
+  const float mean = kCentred ? sum(even + odd) * scale : 0.0f;
+  vf squares = {};
+  each_vector(0, D, [&](int64_t j, auto some) {
+    vf d = load(x + j, some);
+    if (kCentred) d = d - splat(mean);
+    if constexpr (kCentred && sizeof(some) == sizeof(Some)) d = keep(d, 0, (int)(D - j), vf{});
+    squares = fma(d, d, squares);
+  });
+  const float rstd = 1.0f / __builtin_sqrtf(sum(squares) * scale + eps);
+  each_vector(0, D, [&](int64_t j, auto some) {
+    const vf v = load(x + j, some), normal = (kCentred ? v - splat(mean) : v) * splat(rstd), gain = load(g + j, some);
+    store(y + j, kCentred ? fma(normal, gain, load(b + j, some)) : normal * gain, some);
+  });
+  if (kCentred && means) *means = mean;
+  if (rstds) *rstds = rstd;
+}
+
 template <bool kCentred>
 static void norm_rows(const float* x, const float* g, const float* b, int64_t R, int64_t D, float eps, float* y, float* means,
                       float* rstds) {
-  const int rows = D <= kShortRow ? kVL : kTogether;
+  const bool near = R * D <= kNearElements;
+  const int rows = !near ? 1 : D <= kShortRow ? kVL : kTogether;
+  const auto block = near ? norm_block<kCentred> : norm_row<kCentred>;
   parallel(8.0 * R * D, ceil_div(R, rows), [&](int part, int parts) {
     const Range mine = share(ceil_div(R, rows), part, parts);
     for (int64_t r = mine.begin * rows; r < least(R, mine.end * rows); r += rows)
-      norm_block<kCentred>(x + r * D, g, b, (int)least(rows, R - r), D, eps, y + r * D, means ? means + r : nullptr,
-                           rstds ? rstds + r : nullptr);
+      block(x + r * D, g, b, (int)least(rows, R - r), D, eps, y + r * D, means ? means + r : nullptr, rstds ? rstds + r : nullptr);
   });
 }
 
@@ -152,7 +187,7 @@ INLINE void norm_gradient_sums(const NormGradients& of, int64_t r, vf* along, vf
 
 /** dx = rstd·(v − mean(v) − n·mean(v·n)) of up to kVL/2 rows from row r; RMSNorm has mean 0 and no second term. */
 template <bool kCentred>
-INLINE void norm_gradient_block(const NormGradients& of, int64_t r0, int rows) {
+static void norm_gradient_block(const NormGradients& of, int64_t r0, int rows) {
   constexpr int kHalf = kVL / 2;
   const int64_t D = of.D;
   vf totals[kVL];
@@ -190,12 +225,31 @@ INLINE void norm_gradient_block(const NormGradients& of, int64_t r0, int rows) {
   });
 }
 
+/** The same for one row alone. */
+template <bool kCentred>
+INLINE void norm_gradient_row(const NormGradients& of, int64_t r, int) {
+  vf along, plain;
+  norm_gradient_sums<kCentred, 1>(of, r, &along, &plain);
+  if (!of.dx) return;
+  const int64_t D = of.D;
+  const float scale = 1.0f / (float)D;
+  const vf mean = splat(kCentred ? of.means[r] : 0.0f), rstd = splat(of.rstds[r]);
+  const vf p = splat(kCentred ? sum(plain) * scale : 0.0f), q = splat(sum(along) * scale);
+  each_vector(0, D, [&](int64_t i, auto some) {
+    const vf n = (load(of.x + r * D + i, some) - mean) * rstd;
+    const vf v = load(of.dy + r * D + i, some) * load(of.g + i, some) - p;
+    store(of.dx + r * D + i, rstd * fnma(n, q, v), some);
+  });
+}
+
 /** dx by row, dg = Σ_r dy·n and db = Σ_r dy over chunks of rows that are added in order. */
 template <bool kCentred>
 static int32_t norm_gradients(NormGradients of, int64_t R, float* dg, float* db) {
   const int64_t chunks = most(1, ceil_div(R, kChunkRows));
   const int64_t stride = 2 * round_up(of.D, kVL);
-  const int rows = of.D <= kShortRow ? kVL / 2 : kTogether;
+  const bool near = R * of.D <= kNearElements;
+  const int rows = !near ? 1 : of.D <= kShortRow ? kVL / 2 : kTogether;
+  const auto block = near ? norm_gradient_block<kCentred> : norm_gradient_row<kCentred>;
   float* const partial = physlm_scratch(PHYSLM_SLOT_PARTIAL, chunks * stride);
   if (!partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the gradient of a norm");
   parallel(14.0 * R * of.D, chunks, [&](int part, int parts) {
@@ -207,7 +261,7 @@ static int32_t norm_gradients(NormGradients of, int64_t R, float* dg, float* db)
       for (int64_t i = 0; i < stride; i += kVL) store(here.gains + i, vf{});
       int64_t r = c * kChunkRows;
       const int64_t end = least(R, r + kChunkRows);
-      for (; r < end; r += rows) norm_gradient_block<kCentred>(here, r, (int)least(rows, end - r));
+      for (; r < end; r += rows) block(here, r, (int)least(rows, end - r));
     }
   });
   if (dg) add_chunks(partial, chunks, stride, dg, of.D);
