@@ -50,11 +50,11 @@ static void turn_rows(const float* src, int64_t from, int64_t count, int64_t K, 
  * p + 2·step without further registers.
  */
 template <int M>
-struct Rows {
+struct RowReader {
   static constexpr int kGroups = (M + 2) / 3;
   const float* p[kGroups];
   int64_t step;
-  inline __attribute__((always_inline)) Rows(const float* from, int64_t step) : step(step) {
+  inline __attribute__((always_inline)) RowReader(const float* from, int64_t step) : step(step) {
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; g++) {
       p[g] = from + 3 * g * step;
@@ -107,7 +107,7 @@ static void score_tile(int64_t K, const float* keys, int64_t ks, const float* q,
   for (int r = 0; r < M; r++)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; v++) acc[r][v] = vf{};
-  Rows<M> rows(keys, ks);
+  RowReader<M> rows(keys, ks);
   by_fours(
       K,
       [&](int k) __attribute__((always_inline)) {
