@@ -1,4 +1,5 @@
 import { DataError } from '@physlm/base';
+import { TerminalTokenizer } from './cfg/tokenizer.js';
 import { Gpt2Tokenizer } from './gpt2-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { WordTokenizer } from './word-tokenizer.js';
@@ -9,12 +10,13 @@ import { WordTokenizer } from './word-tokenizer.js';
  * @throws DataError when `value` is not such a description.
  */
 export function tokenizerFromJson(value: unknown): Tokenizer {
-  const { kind, name, words, gpt2Tokens } = (value ?? {}) as Record<string, unknown>;
+  const { kind, name, words, gpt2Tokens, nTerminal } = (value ?? {}) as Record<string, unknown>;
   if (kind === 'word' && typeof name === 'string' && isArrayOf(words, 'string')) return new WordTokenizer(name, words);
   if (kind === 'gpt2' && gpt2Tokens === undefined) return new Gpt2Tokenizer();
   if (kind === 'gpt2' && isArrayOf(gpt2Tokens, 'number')) return Gpt2Tokenizer.restrict(gpt2Tokens);
+  if (kind === 'terminals' && Number.isInteger(nTerminal)) return new TerminalTokenizer(Number(nTerminal));
   const got = JSON.stringify(value) ?? `${value}`;
-  throw new DataError('tokenizerFromJson', "a tokenizer of kind 'word' or 'gpt2'", got.slice(0, 80));
+  throw new DataError('tokenizerFromJson', "a tokenizer of kind 'word', 'gpt2' or 'terminals'", got.slice(0, 80));
 }
 
 function isArrayOf(value: unknown, type: 'string'): value is string[];

@@ -75,8 +75,16 @@ describe('tokenizerFromJson', () => {
   });
 
   test('refuses anything else', () => {
-    for (const value of [undefined, null, 3, {}, { kind: 'word' }, { kind: 'gpt2', gpt2Tokens: ['a'] }]) {
-      expect(() => tokenizerFromJson(value)).toThrow(/kind 'word' or 'gpt2'/);
+    for (const value of [
+      undefined,
+      null,
+      3,
+      {},
+      { kind: 'word' },
+      { kind: 'gpt2', gpt2Tokens: ['a'] },
+      { kind: 'terminals' },
+    ]) {
+      expect(() => tokenizerFromJson(value)).toThrow(/kind 'word', 'gpt2' or 'terminals'/);
     }
   });
 });
