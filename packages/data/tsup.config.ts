@@ -1,4 +1,6 @@
 import { defineConfig } from 'tsup';
 import { base } from '../../tsup.base.js';
 
-export default defineConfig(base({ entry: { index: 'src/index.ts', bio: 'src/bio/index.ts' }, shims: true }));
+export default defineConfig(
+  base({ entry: { index: 'src/index.ts', bio: 'src/bio/index.ts', cfg: 'src/cfg/index.ts' }, shims: true }),
+);

@@ -1,0 +1,18 @@
+export { bayesCeilings, type Ceilings, type Estimate, type LevelCeilings } from './ceilings.js';
+export { Cfg, type CfgDefinition, type CfgRule } from './cfg.js';
+export { substitutionDistance } from './distance.js';
+export { sentenceEntropy } from './entropy.js';
+export { FAMILY_NAMES, familyCfg } from './families.js';
+export { cfgFromJson } from './grammar-file.js';
+export { type ImplicitCfgOptions, implicitCfg } from './implicit-cfg.js';
+export { ExactLaw } from './law.js';
+export { CfgParser, type Parses } from './parse.js';
+export { PERTURBATIONS, type Perturbation, type PerturbationKind } from './perturbation.js';
+export type { PosteriorTable } from './posterior-table.js';
+export { prefixPosteriors } from './prefix-posterior.js';
+export { type RandomCfgOptions, randomCfg } from './random-cfg.js';
+export { RELEASED_NAMES, type ReleasedName, releasedCfg } from './released.js';
+export { type CfgSample, type CfgSentences, type SentencesOptions, sentences } from './sentences.js';
+export type { CfgStatistics, LengthStatistics } from './statistics.js';
+export { TerminalTokenizer } from './tokenizer.js';
+export type { CfgTree, TreeLevel } from './tree.js';
