@@ -25,7 +25,7 @@ const MEAN_LENGTH_MAX = 1e6;
 /**
  * A levelled grammar that has been checked and is ready for sampling and parsing.
  *
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2.1.
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2.
  */
 export class Cfg implements CfgDefinition {
   readonly name: string;

@@ -23,7 +23,7 @@ export interface ImplicitCfgOptions {
  * level L − 1. Words are 1 … nWord; a hidden terminal t is nWord + 3 + t, and the symbols above keep their distances.
  *
  * @throws ConfigError when a terminal would have no word.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 6.1 (implicit CFGs).
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Result 10 (implicit CFGs).
  */
 export function implicitCfg(cfg: Cfg, { nWord, membership, weights, seed }: ImplicitCfgOptions): Cfg {
   const { nTerminal } = cfg;

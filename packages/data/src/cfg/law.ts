@@ -7,7 +7,7 @@ import { Chart } from './chart.js';
  * P(next token | prefix), exactly. Rows have |T| + 2 columns, one for each token of `TerminalTokenizer`: BOS (always 0), the
  * terminals, EOS. Numbers stay in range for sentences of any length; a row sums to 1 up to rounding (about 1e-13).
  *
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 3 (the two-step dynamic programme).
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673: the two-step dynamic programme by which models are scored.
  */
 export class ExactLaw {
   readonly dVocab: number;

@@ -105,7 +105,7 @@ export class Parses {
   /**
    * Given the whole sentence, for each level: P(the ancestor of token i is A) and P(a node A ends with token i).
    *
-   * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4.1 for the labels that these are posteriors of.
+   * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4, for the labels that these are posteriors of.
    */
   posteriors(): PosteriorTable {
     const { target, before, child, nWay, root, used, chart } = this.#forest;

@@ -28,7 +28,7 @@ export interface Perturbation {
  * A perturbation as what it does to a node. The root has a level of its own and never changes.
  *
  * @throws ConfigError when the kind is unknown, or the rate or γ lies outside 0 … 1.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 6.2 (robustness).
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Results 11–13 (robustness).
  */
 export function disturbanceOf({ kind, rate = PERTURBATIONS[kind], gamma }: Perturbation): Disturbance {
   const problems: ConfigProblem[] = [];

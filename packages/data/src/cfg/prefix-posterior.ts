@@ -19,7 +19,7 @@ interface Ancestor {
  * parent of a B that is open at j is one of the contributions to OUT(j, B), each in proportion, whatever lies inside the B.
  *
  * @throws DataError naming the first terminal that no sentence can have at its place.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4.1 for the labels that these are posteriors of.
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4, for the labels that these are posteriors of.
  */
 export function prefixPosteriors(cfg: Cfg, terminals: ArrayLike<number>): PosteriorTable {
   const chart = new Chart(cfg);

@@ -29,7 +29,7 @@ export interface RandomCfgOptions {
  * It may hold symbols that the root cannot reach, as two released ones do.
  *
  * @throws ConfigError when a knob is out of range, or a level has too few different rules for what is asked.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Appendix A; addLengthOne: Appendix G (cfg9).
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2; draw order and knobs as in its released code; addLengthOne: Appendix G (cfg9).
  */
 export function randomCfg(options: RandomCfgOptions): Cfg {
   checkKnobs(options);

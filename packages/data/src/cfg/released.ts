@@ -10,7 +10,7 @@ export { RELEASED_NAMES, type ReleasedName };
  * levels), cfg3j, cfg3k (one level deeper).
  *
  * @throws ConfigError with the nearest name when there is no such grammar.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2.1 and Appendix A.
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Figure 1 (cfg3f), Figure 4 (all but cfg3j and cfg3k, which are of Part 4).
  */
 export function releasedCfg(name: string): Cfg {
   const table = Object.hasOwn(releasedTables, name) ? releasedTables[name as ReleasedName] : undefined;

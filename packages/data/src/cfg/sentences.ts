@@ -44,7 +44,7 @@ export interface CfgSentences extends DocumentSource {
  * was above the terminals; the tree of a sentence with non-terminal mistakes holds the symbols that were expanded.
  *
  * @throws ConfigError when the perturbation is not one.
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Sections 2 and 6.
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2; Results 11–13 for perturbed sentences.
  */
 export function sentences(cfg: Cfg, { seed, perturbation }: SentencesOptions): CfgSentences {
   const root = new Rng(seed).fork(`cfg/${cfg.name}`);

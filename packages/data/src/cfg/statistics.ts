@@ -63,12 +63,16 @@ export function statisticsOf({ levels, rules }: Pick<Cfg, 'levels' | 'rules'>): 
   }
   const root = below.get(levels[0]![0]!)!;
   return {
-    length: root,
-    spans: below,
+    length: lengthOf(root),
+    spans: new Map([...below].map(([symbol, of]) => [symbol, lengthOf(of)])),
     nodes: nodeCounts(levels, rules),
     treeEntropyBits: root.bits,
     logDerivations: root.logTrees,
   };
+}
+
+function lengthOf({ mean, sd, min, max }: LengthStatistics): LengthStatistics {
+  return { mean, sd, min, max };
 }
 
 function nodeCounts(levels: Cfg['levels'], rules: Cfg['rules']): number[] {

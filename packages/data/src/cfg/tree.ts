@@ -14,7 +14,7 @@ export interface TreeLevel {
  * The tree of a sentence. Levels are numbered as in the paper: 1 is the root's, L the tokens'. Positions count the tokens
  * of the sentence from 0, without BOS.
  *
- * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4.1.
+ * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 4.
  */
 export class CfgTree {
   constructor(
