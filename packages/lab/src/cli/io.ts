@@ -7,6 +7,8 @@ import type { Recipe } from '../recipes/recipe.js';
 export interface Io {
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** Nothing when absent. */
+  readonly stdin?: AsyncIterable<Buffer | string>;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Recipes to offer instead of the package's. */
   readonly recipes?: ReadonlyMap<string, Recipe>;

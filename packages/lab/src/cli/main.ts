@@ -1,10 +1,13 @@
 import { nearest, PhyslmError } from '@physlm/base';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { packageVersion } from '../package-root.js';
+import { collect, positiveNumber, wholeNumber, wholeNumbers } from './arguments.js';
+import { addDataCommands } from './data.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note } from './io.js';
 import type { LawFlags } from './law.js';
 import type { RunFlags } from './run.js';
+import { addVerifyCommands } from './verify.js';
 
 const HELP = `
 Examples:
@@ -15,6 +18,8 @@ Examples:
   physlm run capacity --resume               goes on after Ctrl-C
   physlm laws --json                         what the papers claim, and what was measured
   physlm law capacity-two-bits --seeds 1,2   runs what a law needs, and judges it
+  physlm data cfg --grammar cfg3f -n 1000 --out f.jsonl
+  physlm verify cfg --grammar cfg3f < sentences.txt
 
 Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
 transformers loads as they are. Equal runs give equal files; only another device or instruction set changes bits.
@@ -154,6 +159,8 @@ function createProgram(io: Io, done: (code: number) => void): Command {
       printLaws(part, json === true, io);
     });
 
+  addDataCommands(program, io, done);
+  addVerifyCommands(program, io, done);
   return program;
 }
 
@@ -184,34 +191,26 @@ function oneLine(message: string): string {
 /** Commander's complaint with the nearest valid name. */
 function usageProblem({ code, message }: CommanderError, program: Command, argv: readonly string[]): string {
   const text = message.replace(/^error: /, '').replace(/\.$/, '');
-  const commands = program.commands.map((command) => command.name());
-  const command = program.commands.find((one) => argv.includes(one.name()));
+  const path = commandsOn(argv, program);
+  const command = path.at(-1)!;
+  const see = ['physlm', ...path.slice(1).map((one) => one.name()), '--help'].join(' ');
+  const commands = command.commands.map((one) => one.name());
   const wrong = /'([^']*)'/.exec(text)?.[1] ?? '';
+  if (code === 'commander.help') return `${command.name()} needs one of ${commands.join(', ')}; see ${see}`;
   if (code === 'commander.unknownCommand') return `${text}; did you mean '${nearest(wrong, commands)}'?`;
   if (code === 'commander.unknownOption') {
-    const options = [...(command?.options ?? []), ...program.options].flatMap(({ long }) => long ?? []);
+    const options = path.flatMap((one) => one.options).flatMap(({ long }) => long ?? []);
     return `${text}; did you mean '${nearest(wrong.replace(/=.*/, ''), [...options, '--help'])}'?`;
   }
-  return `${text}; see physlm ${command === undefined ? '' : `${command.name()} `}--help`;
+  return `${text}; see ${see}`;
 }
 
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) throw new InvalidArgumentError('expected 0, 1, 2, …');
-  return Number(text);
-}
-
-function wholeNumbers(text: string): number[] {
-  const seeds = text.split(',').map(wholeNumber);
-  if (new Set(seeds).size !== seeds.length) throw new InvalidArgumentError('expected different numbers');
-  return seeds;
-}
-
-function positiveNumber(text: string): number {
-  const n = wholeNumber(text);
-  if (n === 0) throw new InvalidArgumentError('expected 1, 2, …');
-  return n;
+/** The program, then the commands that `argv` names, each below the one before. */
+function commandsOn(argv: readonly string[], program: Command): Command[] {
+  const path = [program];
+  for (const word of argv) {
+    const next = path.at(-1)!.commands.find((one) => one.name() === word);
+    if (next !== undefined) path.push(next);
+  }
+  return path;
 }

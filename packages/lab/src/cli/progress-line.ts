@@ -6,14 +6,18 @@ import type { Io } from './io.js';
 /** Without a terminal: seconds, and percent of the steps, after which there is something new to say. */
 const [QUIET_SECONDS, QUIET_PERCENT] = [5, 10];
 
-/** Shows how far a training is: one line that renews itself on a terminal, now and then a line elsewhere. */
+/** Shows how far a training, or another long loop, is: one line that renews itself on a terminal, now and then a line elsewhere. */
 export class ProgressLine {
   readonly #io: Io;
   #bar: SingleBar | undefined;
   #saidAt = Number.NEGATIVE_INFINITY;
   #saidPercent = Number.NEGATIVE_INFINITY;
 
-  constructor(io: Io) {
+  /** @param unit what is counted. */
+  constructor(
+    io: Io,
+    readonly unit = 'step',
+  ) {
     this.#io = io;
   }
 
@@ -44,7 +48,7 @@ export class ProgressLine {
       });
       this.#bar.start(progress.nStep, progress.step, { text: '' });
     }
-    this.#bar.update(progress.step, { text: describe(progress) });
+    this.#bar.update(progress.step, { text: describe(progress, this.unit) });
   }
 
   #say(progress: Progress): void {
@@ -52,12 +56,12 @@ export class ProgressLine {
     const now = performance.now() / 1000;
     if (now - this.#saidAt < QUIET_SECONDS && percent - this.#saidPercent < QUIET_PERCENT) return;
     [this.#saidAt, this.#saidPercent] = [now, percent];
-    this.#io.stderr.write(`${percent.toFixed(0).padStart(3)} %  ${describe(progress)}\n`);
+    this.#io.stderr.write(`${percent.toFixed(0).padStart(3)} %  ${describe(progress, this.unit)}\n`);
   }
 }
 
-function describe({ phase, step, nStep, loss, tokensPerSec, secondsLeft }: Progress): string {
-  const parts = [`step ${count(step)} of ${count(nStep)}`];
+function describe({ phase, step, nStep, loss, tokensPerSec, secondsLeft }: Progress, unit: string): string {
+  const parts = [`${unit} ${count(step)} of ${count(nStep)}`];
   if (tokensPerSec > 0) parts.push(`${count(tokensPerSec)} tokens/s`);
   if (Number.isFinite(loss)) parts.push(`loss ${loss.toFixed(3)}`);
   if (phase === 'evaluate') parts.push('evaluating');

@@ -1,0 +1,75 @@
+// `physlm data cfg`: sentences of a grammar as rows of JSON.
+import { type CfgSample, type Perturbation, type PerturbationKind, sentences } from '@physlm/data/cfg';
+import { chosenGrammar, type GrammarFlags } from './grammar-options.js';
+import type { Io } from './io.js';
+import { ProgressLine } from './progress-line.js';
+import { writeRows } from './row-writer.js';
+
+/** Options of `physlm data cfg`. */
+export interface DataCfgFlags extends GrammarFlags {
+  readonly count: number;
+  readonly seed: number;
+  readonly start: number;
+  readonly labels?: true;
+  readonly perturbation?: string;
+  readonly rate?: number;
+  readonly gamma: number;
+  readonly out?: string;
+}
+
+/** Seconds after which a run is long enough to say how far it is. */
+const PATIENCE = 2;
+
+/**
+ * Writes sentences `start` … `start + count − 1` of a seed, one row each.
+ *
+ * @throws ConfigError about the grammar or the perturbation. @throws OutputError when the file cannot be written.
+ */
+export async function dataCfg(flags: DataCfgFlags, io: Io): Promise<number> {
+  const { count, seed, start, perturbation: kind, rate, gamma, out } = flags;
+  const cfg = chosenGrammar(flags);
+  const perturbation: Perturbation | undefined =
+    kind === undefined ? undefined : { kind: kind as PerturbationKind, gamma, ...(rate !== undefined && { rate }) };
+  const source = sentences(cfg, { seed, ...(perturbation && { perturbation }) });
+  const progress = new ProgressLine(io, 'sentence');
+  const began = performance.now();
+  let nToken = 0;
+  try {
+    return await writeRows(out, io, async (writer) => {
+      for (let i = 0; i < count; i++) {
+        const sample = source.document(start + i);
+        nToken += sample.tokens.length - 1;
+        await writer.write(rowOf(sample, cfg.name, flags));
+        if (i % 64 !== 63) continue;
+        const seconds = (performance.now() - began) / 1000;
+        if (seconds < PATIENCE) continue;
+        progress.update({
+          phase: 'train',
+          step: i + 1,
+          nStep: count,
+          loss: Number.NaN,
+          tokensPerSec: nToken / seconds,
+          secondsLeft: (seconds * (count - i - 1)) / (i + 1),
+        });
+      }
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+/** Tokens are terminals, without BOS; the tree goes from the root's level to that above the tokens. */
+function rowOf({ index, text, tokens, tree, perturbed }: CfgSample, grammar: string, flags: DataCfgFlags): object {
+  const levels = flags.labels ? tree.levels.slice(0, -1) : [];
+  return {
+    grammar,
+    seed: flags.seed,
+    index,
+    text,
+    tokens: [...tokens.subarray(1)],
+    ...(flags.perturbation !== undefined && { perturbed }),
+    ...(flags.labels && {
+      tree: levels.map(({ symbols, starts }, l) => ({ level: l + 1, symbols: [...symbols], starts: [...starts] })),
+    }),
+  };
+}
