@@ -1,6 +1,6 @@
-import { ConfigError, type ConfigProblem, type Rng } from '@physlm/base';
+import { ConfigError, type ConfigProblem, nearest, type Rng } from '@physlm/base';
 import type { Device } from './device.js';
-import { Gpt } from './gpt.js';
+import { Gpt, type GptConfig, positionSchemes } from './gpt.js';
 import type { LanguageModel, ModelConfig } from './language-model.js';
 import { Llama } from './llama.js';
 
@@ -25,21 +25,52 @@ export function modelProblems(config: ModelConfig): ConfigProblem[] {
     const { architecture } = config as { architecture: unknown };
     return [{ path: 'model.architecture', expected: "'gpt' or 'llama'", got: `'${architecture}'` }];
   }
+  const positive = (x: number): boolean => Number.isInteger(x) && x > 0;
   for (const field of ['nLayer', 'nHead', 'dModel', 'dVocab', 'nCtx', 'dMlp'] as const) {
-    check(Number.isInteger(config[field]) && config[field] > 0, field, 'a positive integer', config[field]);
+    if (field === 'dMlp' && config.architecture === 'gpt' && config.dMlp === 0) continue;
+    check(positive(config[field]), field, 'a positive integer', config[field]);
   }
   if (problems.length > 0) return problems;
   const dHead = config.dModel / config.nHead;
   check(Number.isInteger(dHead), 'dModel', `a multiple of nHead ${config.nHead}`, config.dModel);
   if (config.architecture === 'gpt') {
-    const { dRotary } = config;
-    const even = Number.isInteger(dRotary / 2) && dRotary >= 0 && dRotary <= dHead;
-    check(even, 'dRotary', `an even number up to the head's ${dHead}`, dRotary);
+    problems.push(...positionProblems(config, dHead));
   } else {
     check(config.nHead % config.nKvHead === 0, 'nKvHead', `a divisor of nHead ${config.nHead}`, config.nKvHead);
     check(dHead % 2 === 0, 'dModel', 'heads of even width', `heads of ${dHead}`);
   }
   check(config.initStd >= 0 && Number.isFinite(config.initStd), 'initStd', 'a number ≥ 0', config.initStd);
   check(config.normEps > 0, 'normEps', 'a number > 0', config.normEps);
+  return problems;
+}
+
+/** What keeps a GPT's scheme of positions from being built. */
+function positionProblems(config: GptConfig, dHead: number): ConfigProblem[] {
+  const { position = 'rotary', causal = true, nDistance, dRotary } = config;
+  if (!positionSchemes.includes(position)) {
+    const expected = `one of ${positionSchemes.join(', ')}`;
+    return [
+      { path: 'model.position', expected, got: `'${position}'`, nearest: nearest(String(position), positionSchemes) },
+    ];
+  }
+  const problems: ConfigProblem[] = [];
+  const check = (ok: boolean, path: string, expected: string, got: unknown): void => {
+    if (!ok) problems.push({ path: `model.${path}`, expected, got: String(got) });
+  };
+  if (position === 'rotary') {
+    const even = Number.isInteger(dRotary / 2) && dRotary >= 0 && dRotary <= dHead;
+    check(even, 'dRotary', `an even number up to the head's ${dHead}`, dRotary);
+  } else {
+    check(dRotary === 0, 'dRotary', `0 with ${position} positions, which turn nothing`, dRotary);
+  }
+  check(typeof causal === 'boolean', 'causal', 'true or false', causal);
+  if (position === 'position' || position === 'uniform') {
+    check(causal, 'causal', `true with ${position} attention, which looks back only`, causal);
+  }
+  if (nDistance !== undefined) {
+    const used = position === 'relative' || position === 'position';
+    check(used, 'nDistance', `nothing with ${position} positions, which know no distances`, nDistance);
+    check(Number.isInteger(nDistance) && nDistance > 0, 'nDistance', 'a positive integer', nDistance);
+  }
   return problems;
 }

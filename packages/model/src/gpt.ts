@@ -1,17 +1,37 @@
-import type { Rng } from '@physlm/base';
-import { RotaryAttention } from './attention-layer.js';
+import { complaint, PhyslmError, type Rng } from '@physlm/base';
+import type { AttentionLayer, LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
-import { emptyCache, type KvCache, LanguageModel } from './language-model.js';
+import { DotProductAttention } from './dot-product-attention.js';
+import { type KvCache, LanguageModel } from './language-model.js';
 import { Embedding, LayerNorm, Linear } from './layers.js';
 import { Module } from './module.js';
-import { positionsUpTo } from './positions.js';
+import { PositionAttention } from './position-attention-layer.js';
+import { PositionEmbedding } from './position-embedding.js';
 import { add } from './primitives.js';
+import { RelativeAttention } from './relative-attention-layer.js';
 import type { Tensor } from './tensor.js';
 import { Trace } from './trace.js';
+import { UniformAttention } from './uniform-attention-layer.js';
 
 // Axes: B batch, T position, D dModel, V dVocab.
 
-/** GPT-2 with rotary positions: GPT_rot of arXiv:2305.13673, the model of arXiv:2309.14316 and arXiv:2404.05405. */
+/**
+ * How a GPT knows where its tokens are, with the names of arXiv:2305.13673, section 2:
+ *
+ * - `rotary` (GPT_rot): queries and keys turn with their position.
+ * - `absolute` (GPT): a learned row for each position is added to the embedding, as in GPT-2.
+ * - `relative` (GPT_rel): DeBERTa's disentangled attention over learned distances.
+ * - `position` (GPT_pos): attention scores are a learned table by head and distance, without content.
+ * - `uniform` (GPT_uni, once GPT_gau): head h averages the last 2^h − 1 tokens.
+ * - `none`: causal attention alone.
+ */
+export type PositionScheme = (typeof positionSchemes)[number];
+export const positionSchemes = ['rotary', 'absolute', 'relative', 'position', 'uniform', 'none'] as const;
+
+/**
+ * GPT-2 with a choice of positions. With rotary ones it is GPT_rot of arXiv:2305.13673, the model of arXiv:2309.14316 and
+ * arXiv:2404.05405.
+ */
 export interface GptConfig {
   readonly architecture: 'gpt';
   readonly nLayer: number;
@@ -19,9 +39,18 @@ export interface GptConfig {
   readonly dModel: number;
   readonly dVocab: number;
   readonly nCtx: number;
-  /** Width of the hidden layer of each MLP. */
+  /** Width of the hidden layer of each MLP; 0: blocks without an MLP. */
   readonly dMlp: number;
-  /** Dimensions of each head that turn with the position; GPT-NeoX turns a quarter of the head. */
+  /** How the model knows positions; `rotary` when absent. */
+  readonly position?: PositionScheme;
+  /**
+   * Whether a token sees only itself and what came before; true when absent. False makes an encoder, as BERT (`absolute`)
+   * and DeBERTa (`relative`), for masked tokens: logits are for the token at each place.
+   */
+  readonly causal?: boolean;
+  /** Distances that `relative` and `position` tell apart, 0 … nDistance − 1; greater ones share the last. nCtx when absent. */
+  readonly nDistance?: number;
+  /** Dimensions of each head that turn with the position; GPT-NeoX turns a quarter of the head. 0 unless `rotary`. */
   readonly dRotary: number;
   /** Rotary base θ: pair i turns by θ^(−2i/dRotary) radians a position. */
   readonly rotaryBase: number;
@@ -35,6 +64,8 @@ export interface GptConfig {
 /**
  * GPT2-ℓ-h of the papers: ℓ layers, h heads of 64, width 64h; everything else as the papers train it, and free to change.
  *
+ * @example
+ * gpt2(12, 12, { dVocab: 6, nCtx: 512, position: 'relative' }); // GPT_rel of arXiv:2305.13673
  * @see arXiv:2404.05405, Section 3 and Appendix A.
  */
 export function gpt2(
@@ -43,13 +74,14 @@ export function gpt2(
   rest: Pick<GptConfig, 'dVocab' | 'nCtx'> & Partial<GptConfig>,
 ): GptConfig {
   const dModel = rest.dModel ?? 64 * nHead;
+  const turns = (rest.position ?? 'rotary') === 'rotary';
   return {
     architecture: 'gpt',
     nLayer,
     nHead,
     dModel,
     dMlp: 4 * dModel,
-    dRotary: Math.max(2, 2 * Math.round(dModel / nHead / 8)),
+    dRotary: turns ? Math.max(2, 2 * Math.round(dModel / nHead / 8)) : 0,
     rotaryBase: 10_000,
     tied: true,
     normEps: 1e-5,
@@ -72,34 +104,57 @@ class Mlp extends Module {
   }
 }
 
+/** Rows of the embedding of distances: one for each distance from 0, or for both signs around it. */
+function nDistanceRow({ nCtx, nDistance = nCtx, causal = true }: GptConfig): number {
+  return causal ? nDistance : 2 * nDistance - 1;
+}
+
+/** The attention of one block; `distances` is what relative attention shares between blocks. */
+function attentionOf(device: Device, config: GptConfig, distances: Embedding | undefined, rng: Rng): AttentionLayer {
+  const { position = 'rotary', causal = true, nCtx, nDistance = nCtx } = config;
+  if (position === 'relative') return new RelativeAttention(device, { ...config, causal }, distances!.weight, rng);
+  if (position === 'position') return new PositionAttention(device, { ...config, nDistance }, rng);
+  if (position === 'uniform') return new UniformAttention(device, config, rng);
+  return new DotProductAttention(device, { ...config, nKvHead: config.nHead, bias: true, causal }, rng);
+}
+
 class Block extends Module {
   readonly attnNorm: LayerNorm;
-  readonly attn: RotaryAttention;
-  readonly mlpNorm: LayerNorm;
-  readonly mlp: Mlp;
-  constructor(device: Device, config: GptConfig, rng: Rng) {
+  readonly attn: AttentionLayer;
+  readonly mlpNorm: LayerNorm | undefined;
+  /** Absent when dMlp is 0, with its norm. */
+  readonly mlp: Mlp | undefined;
+  constructor(device: Device, config: GptConfig, distances: Embedding | undefined, rng: Rng) {
     super();
     this.attnNorm = new LayerNorm(device, config.dModel, config.normEps);
-    this.attn = new RotaryAttention(device, { ...config, nKvHead: config.nHead, bias: true }, rng.fork('attn'));
+    this.attn = attentionOf(device, config, distances, rng.fork('attn'));
+    if (config.dMlp === 0) return;
     this.mlpNorm = new LayerNorm(device, config.dModel, config.normEps);
     this.mlp = new Mlp(device, config, rng.fork('mlp'));
   }
-  forward(x_BTD: Tensor, positions: Tensor, trace: Trace): Tensor {
+  forward(x_BTD: Tensor, trace: Trace): Tensor {
     const pre = trace.tap('residPre', x_BTD);
-    const attn = this.attn.forward(this.attnNorm.forward(pre), positions, trace.in('attn'));
+    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'));
     const mid = trace.tap('residMid', add(pre, attn));
-    return trace.tap('residPost', add(mid, this.mlp.forward(this.mlpNorm.forward(mid), trace.in('mlp'))));
+    return trace.tap('residPost', this.#addMlp(mid, trace.in('mlp')));
   }
-  step(x_BD: Tensor, layer: KvCache['layers'][number], position: Tensor): Tensor {
-    const mid = add(x_BD, this.attn.step(this.attnNorm.forward(x_BD), layer, position));
-    return add(mid, this.mlp.forward(this.mlpNorm.forward(mid), Trace.none));
+  step(x_BD: Tensor, cache: LayerCache, position: Tensor): Tensor {
+    return this.#addMlp(add(x_BD, this.attn.step(this.attnNorm.forward(x_BD), cache, position)), Trace.none);
+  }
+  #addMlp(mid: Tensor, trace: Trace): Tensor {
+    const { mlpNorm, mlp } = this;
+    return mlpNorm === undefined || mlp === undefined ? mid : add(mid, mlp.forward(mlpNorm.forward(mid), trace));
   }
 }
 
-/** GPT-2 with rotary positions, pre-LayerNorm, GELU, no dropout. */
+/** GPT-2: pre-LayerNorm, GELU, no dropout, any scheme of positions; with `causal: false` an encoder of the same build. */
 export class Gpt extends LanguageModel {
   readonly embed: Embedding;
-  readonly blocks: readonly Block[];
+  /** With absolute positions: what each adds to the embedding. */
+  readonly positions: PositionEmbedding | undefined;
+  /** With relative positions: the embedding of distances that all layers share; rows as `rowOfDistance` has them. */
+  readonly distances: Embedding | undefined;
+  override readonly blocks: readonly Block[];
   readonly norm: LayerNorm;
   /** Its weight is the embedding's when tied. */
   readonly unembed: Linear;
@@ -110,25 +165,41 @@ export class Gpt extends LanguageModel {
     rng: Rng,
   ) {
     super();
-    const { nLayer, dModel, dVocab, initStd, normEps } = config;
+    const { nLayer, nCtx, dModel, dVocab, initStd, normEps, position } = config;
     this.embed = new Embedding(device, dVocab, dModel, initStd, rng.fork('embed'));
-    this.blocks = Array.from({ length: nLayer }, (_, i) => new Block(device, config, rng.fork(`blocks.${i}`)));
+    if (position === 'absolute') {
+      this.positions = new PositionEmbedding(device, nCtx, dModel, initStd, rng.fork('positions'));
+    }
+    if (position === 'relative') {
+      this.distances = new Embedding(device, nDistanceRow(config), dModel, initStd, rng.fork('distances'));
+    }
+    const { distances } = this;
+    this.blocks = Array.from(
+      { length: nLayer },
+      (_, i) => new Block(device, config, distances, rng.fork(`blocks.${i}`)),
+    );
     this.norm = new LayerNorm(device, dModel, normEps);
     const tiedTo = config.tied ? this.embed.weight : undefined;
     this.unembed = new Linear(device, dModel, dVocab, { bias: false, initStd }, rng.fork('unembed'), tiedTo);
   }
 
   override forward(ids_BT: Tensor, trace: Trace = Trace.none): Tensor {
-    const positions = positionsUpTo(this.device, ids_BT.shape[1]!);
-    let x_BTD = trace.tap('embed', this.embed.forward(ids_BT));
+    const [B, T] = ids_BT.shape as [number, number];
+    const tokens_BTD = this.embed.forward(ids_BT);
+    let x_BTD = trace.tap(
+      'embed',
+      this.positions === undefined ? tokens_BTD : add(tokens_BTD, this.positions.forward(B, T)),
+    );
     this.blocks.forEach((block, i) => {
-      x_BTD = block.forward(x_BTD, positions, trace.in('blocks', i));
+      x_BTD = block.forward(x_BTD, trace.in('blocks', i));
     });
     return this.unembed.forward(trace.tap('norm', this.norm.forward(x_BTD)));
   }
 
   override step(ids_B: Tensor, { layers, position }: KvCache): Tensor {
-    let x_BD = this.embed.forward(ids_B);
+    const tokens_BD = this.embed.forward(ids_B);
+    let x_BD =
+      this.positions === undefined ? tokens_BD : add(tokens_BD, this.positions.step(ids_B.shape[0]!, position));
     this.blocks.forEach((block, i) => {
       x_BD = block.step(x_BD, layers[i]!, position);
     });
@@ -136,7 +207,10 @@ export class Gpt extends LanguageModel {
   }
 
   override cache(nBatch: number, nCtx: number): KvCache {
-    const { nLayer, nHead, dModel } = this.config;
-    return emptyCache(this.device, { nLayer, nBatch, nCtx, nKvHead: nHead, dHead: dModel / nHead });
+    if (this.config.causal === false) {
+      const expected = 'a causal model, to continue text token by token';
+      throw new PhyslmError('config', complaint('cache', expected, 'an encoder (causal: false)'));
+    }
+    return super.cache(nBatch, nCtx);
   }
 }

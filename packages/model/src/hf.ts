@@ -5,9 +5,13 @@ import type { StoredTensor } from './safetensors.js';
 
 // The only file that knows the names and layouts of Hugging Face `transformers`.
 //
-// GPT_rot is GPTNeoXForCausalLM with sequential residuals; its fused query_key_value interleaves the rows of query, key and
-// value by head, ours keeps all query heads, then all key heads, then all value heads. LlamaForCausalLM keeps query, key
-// and value, and gate and up projection, apart; ours are fused in that order. Rows only change place: numbers never change.
+// A GPT with rotary positions is GPTNeoXForCausalLM with sequential residuals; its fused query_key_value interleaves the rows
+// of query, key and value by head, ours keeps all query heads, then all key heads, then all value heads. A GPT with absolute
+// positions is GPT2LMHeadModel, whose Conv1D weights are ours transposed. LlamaForCausalLM keeps query, key and value, and
+// gate and up projection, apart; ours are fused in that order. Numbers only change place, they never change.
+//
+// Other GPTs (relative, position, uniform and no positions, encoders, blocks without an MLP) have no class there: they keep
+// our names and layouts, model_type is `physlm_gpt`, and the field `physlm` of config.json says what they are.
 
 /** Tensors of a checkpoint by name. */
 export type StateDict = ReadonlyMap<string, StoredTensor>;
@@ -26,6 +30,9 @@ export function toHfConfig(config: ModelConfig): Record<string, unknown> {
     tie_word_embeddings: config.tied,
     use_cache: true,
   };
+  const layout = layoutOf(config);
+  if (layout === 'gpt2') return toGpt2Config(config as GptConfig);
+  if (layout === 'own') return { architectures: ['PhyslmGpt'], model_type: 'physlm_gpt', ...common };
   if (config.architecture === 'gpt') {
     return {
       architectures: ['GPTNeoXForCausalLM'],
@@ -54,23 +61,53 @@ export function toHfConfig(config: ModelConfig): Record<string, unknown> {
   };
 }
 
-/** Our names and layouts → those of `transformers`. */
+type Layout = 'neox' | 'gpt2' | 'llama' | 'own';
+
+function layoutOf(config: ModelConfig): Layout {
+  if (config.architecture === 'llama') return 'llama';
+  const { position = 'rotary', causal = true, dMlp } = config;
+  if (!causal || dMlp === 0) return 'own';
+  return position === 'rotary' ? 'neox' : position === 'absolute' ? 'gpt2' : 'own';
+}
+
+interface Conversion {
+  toHf(config: ModelConfig, ours: StateDict): Map<string, StoredTensor>;
+  fromHf(config: ModelConfig, theirs: StateDict): Map<string, StoredTensor>;
+}
+
+const conversions: Readonly<Record<Layout, Conversion>> = {
+  neox: {
+    toHf: (config, ours) => neoxToHf(config as GptConfig, ours),
+    fromHf: (config, theirs) => neoxFromHf(config as GptConfig, theirs),
+  },
+  gpt2: {
+    toHf: (config, ours) => gpt2ToHf(config as GptConfig, ours),
+    fromHf: (config, theirs) => gpt2FromHf(config as GptConfig, theirs),
+  },
+  llama: {
+    toHf: (config, ours) => llamaToHf(config as LlamaConfig, ours),
+    fromHf: (config, theirs) => llamaFromHf(config as LlamaConfig, theirs),
+  },
+  own: { toHf: (_, ours) => new Map(ours), fromHf: (_, theirs) => new Map(theirs) },
+};
+
+/** Our names and layouts → those of `transformers`, or our own where it has no such model. */
 export function toHf(config: ModelConfig, ours: StateDict): Map<string, StoredTensor> {
-  return config.architecture === 'gpt' ? gptToHf(config, ours) : llamaToHf(config, ours);
+  return conversions[layoutOf(config)].toHf(config, ours);
 }
 
-/** Those of `transformers` → our names and layouts. Names that do not belong to the architecture are kept as they are. */
+/** The way back. Names that do not belong to the architecture are kept as they are. */
 export function fromHf(config: ModelConfig, theirs: StateDict): Map<string, StoredTensor> {
-  return config.architecture === 'gpt' ? gptFromHf(config, theirs) : llamaFromHf(config, theirs);
+  return conversions[layoutOf(config)].fromHf(config, theirs);
 }
 
-const gptOutside: readonly (readonly [string, string])[] = [
+const neoxOutside: readonly (readonly [string, string])[] = [
   ['embed.weight', 'gpt_neox.embed_in.weight'],
   ['norm.weight', 'gpt_neox.final_layer_norm.weight'],
   ['norm.bias', 'gpt_neox.final_layer_norm.bias'],
   ['unembed.weight', 'embed_out.weight'],
 ];
-const gptInside: readonly (readonly [string, string])[] = [
+const neoxInside: readonly (readonly [string, string])[] = [
   ['attnNorm', 'input_layernorm'],
   ['attn.qkv', 'attention.query_key_value'],
   ['attn.out', 'attention.dense'],
@@ -79,24 +116,24 @@ const gptInside: readonly (readonly [string, string])[] = [
   ['mlp.down', 'mlp.dense_4h_to_h'],
 ];
 
-/** Pairs [our name, their name] of a whole GPT. */
-function gptNames({ nLayer }: GptConfig): (readonly [string, string])[] {
+/** Pairs [our name, their name] of a whole GPT-NeoX. */
+function neoxNames({ nLayer }: GptConfig): (readonly [string, string])[] {
   const blocks = Array.from({ length: nLayer }, (_, i) =>
-    gptInside.flatMap(([ours, theirs]) =>
+    neoxInside.flatMap(([ours, theirs]) =>
       ['weight', 'bias'].map(
         (kind) => [`blocks.${i}.${ours}.${kind}`, `gpt_neox.layers.${i}.${theirs}.${kind}`] as const,
       ),
     ),
   );
-  return [...gptOutside, ...blocks.flat()];
+  return [...neoxOutside, ...blocks.flat()];
 }
 
-function gptToHf(config: GptConfig, ours: StateDict): Map<string, StoredTensor> {
-  return rename(ours, gptNames(config), (name, x) => (name.includes('.qkv.') ? regroupRows(x, 3, config.nHead) : x));
+function neoxToHf(config: GptConfig, ours: StateDict): Map<string, StoredTensor> {
+  return rename(ours, neoxNames(config), (name, x) => (name.includes('.qkv.') ? regroupRows(x, 3, config.nHead) : x));
 }
 
-function gptFromHf(config: GptConfig, theirs: StateDict): Map<string, StoredTensor> {
-  const names = gptNames(config).map(([a, b]) => [b, a] as const);
+function neoxFromHf(config: GptConfig, theirs: StateDict): Map<string, StoredTensor> {
+  const names = neoxNames(config).map(([a, b]) => [b, a] as const);
   return rename(theirs, names, (name, x) => (name.includes('query_key_value') ? regroupRows(x, config.nHead, 3) : x));
 }
 
@@ -120,6 +157,91 @@ function regroupRows({ shape, values }: StoredTensor, outer: number, inner: numb
     }
   }
   return { shape, values: moved };
+}
+
+const gpt2Outside: readonly (readonly [string, string])[] = [
+  ['embed.weight', 'transformer.wte.weight'],
+  ['positions.weight', 'transformer.wpe.weight'],
+  ['norm.weight', 'transformer.ln_f.weight'],
+  ['norm.bias', 'transformer.ln_f.bias'],
+  ['unembed.weight', 'lm_head.weight'],
+];
+/** Parts of a block; the last field says whether `transformers` keeps the weight as a Conv1D, [in, out]. */
+const gpt2Inside: readonly (readonly [string, string, boolean])[] = [
+  ['attnNorm', 'ln_1', false],
+  ['attn.qkv', 'attn.c_attn', true],
+  ['attn.out', 'attn.c_proj', true],
+  ['mlpNorm', 'ln_2', false],
+  ['mlp.up', 'mlp.c_fc', true],
+  ['mlp.down', 'mlp.c_proj', true],
+];
+
+/** [our name, their name, transposed] of a whole GPT-2. */
+function gpt2Names({ nLayer }: GptConfig): (readonly [string, string, boolean])[] {
+  const blocks = Array.from({ length: nLayer }, (_, i) =>
+    gpt2Inside.flatMap(([ours, theirs, conv1d]) =>
+      ['weight', 'bias'].map(
+        (kind) =>
+          [`blocks.${i}.${ours}.${kind}`, `transformer.h.${i}.${theirs}.${kind}`, conv1d && kind === 'weight'] as const,
+      ),
+    ),
+  );
+  return [...gpt2Outside.map(([ours, theirs]) => [ours, theirs, false] as const), ...blocks.flat()];
+}
+
+function gpt2ToHf(config: GptConfig, ours: StateDict): Map<string, StoredTensor> {
+  const names = gpt2Names(config);
+  const turned = new Set(names.filter(([, , conv1d]) => conv1d).map(([name]) => name));
+  return rename(
+    ours,
+    names.map(([a, b]) => [a, b] as const),
+    (name, x) => (turned.has(name) ? transposed(x) : x),
+  );
+}
+
+function gpt2FromHf(config: GptConfig, theirs: StateDict): Map<string, StoredTensor> {
+  const names = gpt2Names(config);
+  const turned = new Set(names.filter(([, , conv1d]) => conv1d).map(([, name]) => name));
+  return rename(
+    theirs,
+    names.map(([a, b]) => [b, a] as const),
+    (name, x) => (turned.has(name) ? transposed(x) : x),
+  );
+}
+
+function transposed(x: StoredTensor): StoredTensor {
+  const [rows = 0, columns = 0] = x.shape;
+  // A tensor of the wrong rank stays as it is: loading reports its shape.
+  if (x.shape.length !== 2) return x;
+  const values = new Float32Array(x.values.length);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < columns; c++) values[c * rows + r] = x.values[r * columns + c]!;
+  }
+  return { shape: [columns, rows], values };
+}
+
+/** GPT2Config has names of its own for sizes. */
+function toGpt2Config(config: GptConfig): Record<string, unknown> {
+  return {
+    architectures: ['GPT2LMHeadModel'],
+    model_type: 'gpt2',
+    torch_dtype: 'float32',
+    vocab_size: config.dVocab,
+    n_embd: config.dModel,
+    n_layer: config.nLayer,
+    n_head: config.nHead,
+    n_inner: config.dMlp,
+    n_positions: config.nCtx,
+    activation_function: 'gelu_new',
+    layer_norm_epsilon: config.normEps,
+    initializer_range: config.initStd,
+    tie_word_embeddings: config.tied,
+    scale_attn_weights: true,
+    attn_pdrop: 0,
+    embd_pdrop: 0,
+    resid_pdrop: 0,
+    use_cache: true,
+  };
 }
 
 const llamaOutside: readonly (readonly [string, string])[] = [

@@ -208,6 +208,13 @@ const maskAfter: JsKernel = ([x, position], [y]) => {
   }
 };
 
+/** `position` − s for each element s, kept within 0 … attrs[0]. */
+const distancesBefore: JsKernel = ([position], [y], [limit = 0]) => {
+  for (let s = 0; s < y!.values.length; s++) {
+    y!.values[s] = Math.min(limit, Math.max(0, position!.values[0]! - s));
+  }
+};
+
 /** min(1, maxNorm / (norm + 1e-6)), or 1 where maxNorm is 0. */
 const clipScale: JsKernel = ([norm, maxNorm], [y]) => {
   const limit = maxNorm!.values[0]!;
@@ -245,5 +252,6 @@ export const jsKernels: Readonly<Record<string, JsKernel>> = {
   rotaryTable_forward: rotaryTable,
   setRow_forward: setRow,
   maskAfter_forward: maskAfter,
+  distancesBefore_forward: distancesBefore,
   clipScale_forward: clipScale,
 };

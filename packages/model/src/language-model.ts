@@ -1,3 +1,4 @@
+import type { AttentionLayer, LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
 import type { GptConfig } from './gpt.js';
 import type { LlamaConfig } from './llama.js';
@@ -8,9 +9,9 @@ import type { Trace } from './trace.js';
 /** The architectures and their sizes, as plain JSON. */
 export type ModelConfig = GptConfig | LlamaConfig;
 
-/** Keys and values of what has been read so far, one pair of tensors [B, S, G, K] for each layer. */
+/** What a model has read so far, one entry for each layer. */
 export interface KvCache {
-  readonly layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
+  readonly layers: readonly LayerCache[];
   /** Position of the token that the next step reads; one i32. Every sequence of the batch is at the same position. */
   readonly position: Tensor;
   /** Positions the cache can hold. */
@@ -21,29 +22,21 @@ export interface KvCache {
 export abstract class LanguageModel extends Module {
   abstract readonly config: ModelConfig;
   abstract readonly device: Device;
+  abstract readonly blocks: readonly (Module & { readonly attn: AttentionLayer })[];
   /** Next-token logits BTV of tokens ids [B, T] (i32), in nats up to a per-row constant. */
   abstract forward(ids: Tensor, trace?: Trace): Tensor;
   /** Logits [B, V] after one more token for each sequence, ids [B] (i32). Extends the cache at `cache.position`. */
   abstract step(ids: Tensor, cache: KvCache): Tensor;
-  /** An empty cache for `nBatch` sequences of up to `nCtx` tokens. */
-  abstract cache(nBatch: number, nCtx: number): KvCache;
-}
-
-/** An empty key/value cache. */
-export function emptyCache(
-  device: Device,
-  {
-    nLayer,
-    nBatch,
-    nCtx,
-    nKvHead,
-    dHead,
-  }: Readonly<Record<'nLayer' | 'nBatch' | 'nCtx' | 'nKvHead' | 'dHead', number>>,
-): KvCache {
-  const zeros = (): Tensor => device.zeros([nBatch, nCtx, nKvHead, dHead]);
-  return {
-    layers: Array.from({ length: nLayer }, () => ({ k: zeros(), v: zeros() })),
-    position: device.zeros([1], 'i32'),
-    nCtx,
-  };
+  /**
+   * An empty cache for `nBatch` sequences of up to `nCtx` tokens. It may hold results of the present weights.
+   *
+   * @throws PhyslmError 'config' when the model sees both sides of a token, so that no cache can serve it.
+   */
+  cache(nBatch: number, nCtx: number): KvCache {
+    return {
+      layers: this.blocks.map(({ attn }) => attn.cache(nBatch, nCtx)),
+      position: this.device.zeros([1], 'i32'),
+      nCtx,
+    };
+  }
 }

@@ -1,11 +1,11 @@
 import type { Rng } from '@physlm/base';
-import { RotaryAttention } from './attention-layer.js';
+import type { LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
-import { emptyCache, type KvCache, LanguageModel } from './language-model.js';
+import { DotProductAttention } from './dot-product-attention.js';
+import { type KvCache, LanguageModel } from './language-model.js';
 import { Embedding, Linear, RmsNorm } from './layers.js';
 import { Module } from './module.js';
 import { siluGate } from './ops/gelu.js';
-import { positionsUpTo } from './positions.js';
 import { add, reshape } from './primitives.js';
 import type { Tensor } from './tensor.js';
 import { Trace } from './trace.js';
@@ -73,24 +73,24 @@ class GatedMlp extends Module {
 
 class Block extends Module {
   readonly attnNorm: RmsNorm;
-  readonly attn: RotaryAttention;
+  readonly attn: DotProductAttention;
   readonly mlpNorm: RmsNorm;
   readonly mlp: GatedMlp;
   constructor(device: Device, config: LlamaConfig, rng: Rng) {
     super();
     const dRotary = config.dModel / config.nHead;
     this.attnNorm = new RmsNorm(device, config.dModel, config.normEps);
-    this.attn = new RotaryAttention(device, { ...config, dRotary, bias: false }, rng.fork('attn'));
+    this.attn = new DotProductAttention(device, { ...config, dRotary, bias: false, causal: true }, rng.fork('attn'));
     this.mlpNorm = new RmsNorm(device, config.dModel, config.normEps);
     this.mlp = new GatedMlp(device, config, rng.fork('mlp'));
   }
-  forward(x_BTD: Tensor, positions: Tensor, trace: Trace): Tensor {
+  forward(x_BTD: Tensor, trace: Trace): Tensor {
     const pre = trace.tap('residPre', x_BTD);
-    const attn = this.attn.forward(this.attnNorm.forward(pre), positions, trace.in('attn'));
+    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'));
     const mid = trace.tap('residMid', add(pre, attn));
     return trace.tap('residPost', add(mid, this.mlp.forward(this.mlpNorm.forward(mid), trace.in('mlp'))));
   }
-  step(x_BD: Tensor, layer: KvCache['layers'][number], position: Tensor): Tensor {
+  step(x_BD: Tensor, layer: LayerCache, position: Tensor): Tensor {
     const mid = add(x_BD, this.attn.step(this.attnNorm.forward(x_BD), layer, position));
     return add(mid, this.mlp.forward(this.mlpNorm.forward(mid), Trace.none));
   }
@@ -119,10 +119,9 @@ export class Llama extends LanguageModel {
   }
 
   override forward(ids_BT: Tensor, trace: Trace = Trace.none): Tensor {
-    const positions = positionsUpTo(this.device, ids_BT.shape[1]!);
     let x_BTD = trace.tap('embed', this.embed.forward(ids_BT));
     this.blocks.forEach((block, i) => {
-      x_BTD = block.forward(x_BTD, positions, trace.in('blocks', i));
+      x_BTD = block.forward(x_BTD, trace.in('blocks', i));
     });
     return this.unembed.forward(trace.tap('norm', this.norm.forward(x_BTD)));
   }
@@ -133,10 +132,5 @@ export class Llama extends LanguageModel {
       x_BD = block.step(x_BD, layers[i]!, position);
     });
     return this.unembed.forward(this.norm.forward(x_BD));
-  }
-
-  override cache(nBatch: number, nCtx: number): KvCache {
-    const { nLayer, nHead, nKvHead, dModel } = this.config;
-    return emptyCache(this.device, { nLayer, nBatch, nCtx, nKvHead, dHead: dModel / nHead });
   }
 }

@@ -163,7 +163,7 @@ function nativeBackward<I extends Axes, O extends Axes, A extends AttrKinds>(
     });
     const results = names.map((name, i) => (spec.integers?.includes(name) ? undefined : place(i)));
     const floats = results.filter((_, i) => !spec.integers?.includes(names[i]!));
-    const { device } = saved[0]!;
+    const { device } = given[0]!;
     device.execute({
       kernel: `${spec.name}_backward`,
       inputs: [...saved, ...given],

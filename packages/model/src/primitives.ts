@@ -231,6 +231,11 @@ export function maskAfter(x: Tensor, position: Tensor): Tensor {
   return apply('maskAfter', [x, position], x.shape);
 }
 
+/** Distances position[0] − s of the rows s < n of a cache, kept within 0 … limit; i32[n]. */
+export function distancesBefore(position: Tensor, n: number, limit: number): Tensor {
+  return apply('distancesBefore', [position], [n], { attrs: [limit], dtype: 'i32' });
+}
+
 /** min(1, maxNorm/(norm + 1e-6)); 1 where maxNorm is 0. Not differentiable. */
 export function clipScale(norm: Tensor, maxNorm: Tensor): Tensor {
   return apply('clipScale', [norm, maxNorm], [1]);

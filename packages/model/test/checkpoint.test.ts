@@ -22,6 +22,14 @@ const folder = (): string => mkdtempSync(join(tmpdir(), 'physlm-checkpoint-'));
 const configs: [string, ModelConfig][] = [
   ['gpt tied', gpt2(2, 2, sizes)],
   ['gpt untied', gpt2(2, 2, { ...sizes, tied: false })],
+  ['gpt absolute', gpt2(2, 2, { ...sizes, position: 'absolute' })],
+  ['gpt absolute untied', gpt2(1, 2, { ...sizes, position: 'absolute', tied: false })],
+  ['gpt relative', gpt2(2, 2, { ...sizes, position: 'relative', nDistance: 5 })],
+  ['gpt position', gpt2(2, 2, { ...sizes, position: 'position' })],
+  ['gpt uniform', gpt2(2, 2, { ...sizes, position: 'uniform' })],
+  ['gpt none', gpt2(2, 2, { ...sizes, position: 'none' })],
+  ['gpt encoder', gpt2(1, 2, { ...sizes, position: 'absolute', causal: false })],
+  ['gpt without MLPs', gpt2(1, 2, { ...sizes, dMlp: 0 })],
   ['llama grouped', llama(2, 4, { ...sizes, nKvHead: 2 })],
 ];
 
@@ -105,6 +113,62 @@ describe('checkpoints', () => {
       "'norm.bias': expected shape [16], got [4]",
     );
     expect(target.parameters().get('embed.weight')!.toArray()).toEqual(before);
+  });
+});
+
+describe('checkpoints by scheme of positions', () => {
+  const saved = (config: ModelConfig): { path: string; config: Record<string, unknown> } => {
+    const path = folder();
+    saveModel(path, buildModel(device, config, new Rng(3)));
+    return { path, config: JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) };
+  };
+  it('absolute: the names, sizes and Conv1D weights of GPT2LMHeadModel', () => {
+    const model = buildModel(device, gpt2(1, 2, { ...sizes, position: 'absolute' }), new Rng(3));
+    const { path, config } = saved(model.config);
+    const stored = readSafetensors(join(path, 'model.safetensors'));
+    const inside = ['attn.c_attn', 'attn.c_proj', 'ln_1', 'ln_2', 'mlp.c_fc', 'mlp.c_proj'];
+    expect([...stored.keys()].sort()).toEqual(
+      [
+        'transformer.ln_f.bias',
+        'transformer.ln_f.weight',
+        'transformer.wpe.weight',
+        'transformer.wte.weight',
+        ...inside.flatMap((name) => [`transformer.h.0.${name}.bias`, `transformer.h.0.${name}.weight`]),
+      ].sort(),
+    );
+    const theirs = stored.get('transformer.h.0.attn.c_attn.weight')!;
+    const ours = model.parameters().get('blocks.0.attn.qkv.weight')!.values();
+    expect(theirs.shape).toEqual([16, 48]);
+    for (const [i, o] of [
+      [0, 0],
+      [3, 1],
+      [15, 40],
+    ] as const) {
+      expect(theirs.values[i * 48 + o]).toBe(ours[o * 16 + i]);
+    }
+    expect(stored.get('transformer.h.0.mlp.c_fc.weight')!.shape).toEqual([16, 64]);
+    expect(config).toMatchObject({
+      model_type: 'gpt2',
+      n_embd: 16,
+      n_positions: 8,
+      n_inner: 64,
+      n_head: 2,
+      n_layer: 1,
+    });
+  });
+  it('others: our names, and a model_type that transformers does not know', () => {
+    for (const rest of [{ position: 'relative' }, { position: 'absolute', causal: false }, { dMlp: 0 }] as const) {
+      expect(saved(gpt2(1, 2, { ...sizes, ...rest })).config).toMatchObject({ model_type: 'physlm_gpt' });
+    }
+    const { path } = saved(gpt2(1, 2, { ...sizes, position: 'relative', nDistance: 5 }));
+    expect(readSafetensors(join(path, 'model.safetensors')).get('distances.weight')!.shape).toEqual([5, 16]);
+  });
+  it('an unknown scheme is named with its file', () => {
+    const { path, config } = saved(gpt2(1, 2, { ...sizes, position: 'none' }));
+    const physlm = { ...(config.physlm as object), position: 'alibi' };
+    writeFileSync(join(path, 'config.json'), JSON.stringify({ ...config, physlm }));
+    expect(() => loadModel(path, device)).toThrow(CheckpointError);
+    expect(() => loadModel(path, device)).toThrow(/config\.json\].*model\.position: expected one of rotary.*'alibi'/);
   });
 });
 

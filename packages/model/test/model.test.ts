@@ -15,6 +15,7 @@ import {
   llama,
   type ModelConfig,
   openDevice,
+  positionSchemes,
   reshape,
   scale,
   Trace,
@@ -24,6 +25,12 @@ const sizes = { dModel: 16, dVocab: 13, nCtx: 16 };
 const configs: [string, ModelConfig][] = [
   ['gpt', gpt2(2, 2, { ...sizes, initStd: 0.4 })],
   ['llama', llama(2, 4, { ...sizes, nKvHead: 2, initStd: 0.4 })],
+  ...positionSchemes
+    .filter((position) => position !== 'rotary')
+    .map((position): [string, ModelConfig] => [`gpt, ${position}`, gpt2(2, 2, { ...sizes, initStd: 0.4, position })]),
+  ['gpt, relative, clipped', gpt2(2, 2, { ...sizes, initStd: 0.4, position: 'relative', nDistance: 4 })],
+  ['gpt, position, clipped', gpt2(2, 2, { ...sizes, initStd: 0.4, position: 'position', nDistance: 3 })],
+  ['gpt without MLPs', gpt2(2, 2, { ...sizes, initStd: 0.4, dMlp: 0 })],
 ];
 const js = openDevice('js');
 const ids = (model: LanguageModel, tokens: number[]) => model.device.tensor(tokens, [1, tokens.length], 'i32');
@@ -52,6 +59,14 @@ describe('sizes', () => {
       '[model.dModel] expected a multiple of nHead 3, got 16',
     );
     expect(() => buildModel(js, llama(1, 4, { ...sizes, nKvHead: 3 }), new Rng(0))).toThrow('model.nKvHead');
+    const scheme = (rest: object): (() => unknown) => {
+      return () => buildModel(js, { ...gpt2(1, 2, sizes), ...rest } as ModelConfig, new Rng(0));
+    };
+    expect(scheme({ position: 'relativ' })).toThrow(/model\.position.*got 'relativ'\nDid you mean 'relative'\?/);
+    expect(scheme({ position: 'none' })).toThrow('[model.dRotary] expected 0 with none positions');
+    expect(scheme({ position: 'uniform', dRotary: 0, causal: false })).toThrow('[model.causal] expected true');
+    expect(scheme({ nDistance: 4 })).toThrow('[model.nDistance] expected nothing with rotary positions');
+    expect(scheme({ position: 'relative', dRotary: 0, nDistance: 0 })).toThrow('a positive integer, got 0');
   });
 });
 
@@ -113,7 +128,7 @@ describe.each(configs)('%s', (_, config) => {
     expect(model.forward(tokens, look).toArray()).toEqual(plain);
     expect([...look.activations().keys()]).toEqual(['blocks.0.residPost', 'blocks.1.attn.z', 'blocks.1.residPost']);
     expect(look.activations().get('blocks.1.attn.z')!.shape).toEqual([1, 3, 16]);
-    const mute = new Trace({ edit: { 'blocks.0.mlp.post': (x) => scale(x, 0) } });
+    const mute = new Trace({ edit: { 'blocks.0.attn.z': (x) => scale(x, 0) } });
     expect(model.forward(tokens, mute).toArray()).not.toEqual(plain);
     const same = new Trace({ edit: { 'blocks.*.residMid': (x) => x } });
     expect(model.forward(tokens, same).toArray()).toEqual(plain);

@@ -14,6 +14,7 @@ import {
   type ModelConfig,
   openDevice,
   ParameterArena,
+  positionSchemes,
   reshape,
   type Tensor,
 } from '../src/index.js';
@@ -22,6 +23,12 @@ const sizes = { dModel: 16, dVocab: 23, nCtx: 12 };
 const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, tied': gpt2(2, 2, sizes),
   'gpt, untied': gpt2(1, 2, { ...sizes, tied: false }),
+  ...Object.fromEntries(
+    positionSchemes
+      .filter((position) => position !== 'rotary')
+      .map((position) => [`gpt, ${position}`, gpt2(2, 2, { ...sizes, position })]),
+  ),
+  'gpt encoder, relative': gpt2(1, 2, { ...sizes, position: 'relative', causal: false, nDistance: 5 }),
   'llama, grouped heads': llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 24 }),
 };
 

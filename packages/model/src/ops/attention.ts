@@ -35,7 +35,7 @@ function badHeads({ P }: Dims, { nHead, nKvHead, dHead }: Heads): string | undef
 }
 
 /** Query, key and value heads of packed rows as BHTK; a key/value head is repeated for each query head that reads it. */
-function unpack(qkv: Tensor, { nHead, nKvHead, dHead }: Heads): [Tensor, Tensor, Tensor] {
+export function unpack(qkv: Tensor, { nHead, nKvHead, dHead }: Heads): [Tensor, Tensor, Tensor] {
   const [B, T, P] = qkv.shape as [number, number, number];
   const heads = transpose(reshape(qkv, [B, T, P / dHead, dHead]), [0, 2, 1, 3]);
   const q = slice(heads, 1, 0, nHead);
@@ -53,7 +53,7 @@ function repeatHeads(x: Tensor, nHead: number): Tensor {
 }
 
 /** Softmax of scores along the last axis with its log-sum-exp. */
-function softmax(scores: Tensor): { pattern: Tensor; lse: Tensor } {
+export function softmax(scores: Tensor): { pattern: Tensor; lse: Tensor } {
   const peak = detach(max(scores, -1));
   const weights = exp(sub(scores, peak));
   const total = sum(weights, -1);

@@ -6,7 +6,10 @@ import { embedding } from './embedding.js';
 import { gelu, siluGate } from './gelu.js';
 import { linear, linearBias, linearBiasGelu } from './linear.js';
 import { layerNorm, rmsNorm } from './norm.js';
+import { positionAttention, positionAttentionStep } from './position-attention.js';
+import { relativeAttention, relativeAttentionStep } from './relative-attention.js';
 import { rotary } from './rotary.js';
+import { uniformAttention, uniformAttentionStep } from './uniform-attention.js';
 
 /** Every declared op: what the conformance tests, the benchmark and the op table loop over. */
 export const ops: readonly AnyOp[] = [
@@ -21,6 +24,12 @@ export const ops: readonly AnyOp[] = [
   rotary,
   attention,
   attentionStep,
+  relativeAttention,
+  relativeAttentionStep,
+  positionAttention,
+  positionAttentionStep,
+  uniformAttention,
+  uniformAttentionStep,
   crossEntropy,
   sumSlices,
   gradNorm,
