@@ -14,5 +14,6 @@ export { type RandomCfgOptions, randomCfg } from './random-cfg.js';
 export { RELEASED_NAMES, type ReleasedName, releasedCfg } from './released.js';
 export { type CfgSample, type CfgSentences, type SentencesOptions, sentences } from './sentences.js';
 export type { CfgStatistics, LengthStatistics } from './statistics.js';
+export { subCfg } from './sub-cfg.js';
 export { TerminalTokenizer } from './tokenizer.js';
 export type { CfgTree, TreeLevel } from './tree.js';
