@@ -3,7 +3,7 @@ import { ConfigError } from '@physlm/base';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
-  type Cfg,
+  Cfg,
   CfgParser,
   cfgFromJson,
   FAMILY_NAMES,
@@ -181,6 +181,9 @@ describe('sentences', () => {
       expect(forward[i]!.tree).toEqual(again.tree);
     }
     expect([...sentences(releasedCfg('cfg3f'), { seed: 4 }).document(0).tokens]).not.toEqual([...forward[0]!.tokens]);
+    // Nor does it depend on what the grammar is called.
+    const renamed = new Cfg({ ...releasedCfg('cfg3f'), name: 'other' });
+    expect([...sentences(renamed, { seed: 3 }).document(0).tokens]).toEqual([...forward[0]!.tokens]);
     expect(() => one.document(-1)).toThrow('an integer from 0');
   });
 

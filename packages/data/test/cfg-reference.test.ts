@@ -127,14 +127,16 @@ describe('figures of the released grammars', () => {
     ['cfg3i', [97.2, 98.4, 100, 100, 100], [99.6, 99.7, 99.7, 99.4, 99.9], [37.4, 14.2, 5.4, 2.4, 1.0]],
     ['cfg3f', [100, 99.2, 99.2, 98.6, 97.8], [100, 99.9, 99.2, 99.0, 98.6], [39.3, 14.9, 5.6, 2.3, 1.0]],
   ])('%s: Bayes ceilings', (name, atEnds, everywhere, rates) => {
-    const levels = bayesCeilings(releasedCfg(name), { seed: 4, nSentence: 60 }).reverse();
+    const levels = bayesCeilings(releasedCfg(name), { seed: 4, nSentence: 120 }).reverse();
+    // A sentence has few nodes near the root, and the hard ones are rare: standard errors of small samples miss them.
+    const tolerance = [0.3, 0.3, 0.5, 1, 1.5];
     levels.forEach(({ prefix, sentence, boundaryRate }, i) => {
-      for (const [{ value, standardError }, percent] of [
+      for (const [{ value }, percent] of [
         [prefix.ancestorAtEnd, atEnds[i]!],
         [sentence.ancestor, everywhere[i]!],
         [boundaryRate, rates[i]!],
       ] as const) {
-        expect(Math.abs(100 * value - percent)).toBeLessThan(0.2 + 400 * standardError);
+        expect(Math.abs(100 * value - percent)).toBeLessThan(tolerance[i]!);
       }
       expect(sentence.ancestor.value).toBeGreaterThanOrEqual(prefix.ancestor.value);
     });

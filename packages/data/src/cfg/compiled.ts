@@ -15,16 +15,15 @@ class Rows<Names extends string> {
     names: readonly Names[],
     entries: readonly { row: number; key: readonly number[]; p: number }[],
   ) {
-    const rows: Map<string, { key: readonly number[]; p: number }>[] = Array.from({ length: nRow }, () => new Map());
-    for (const { row, key, p } of entries) {
-      const text = key.join(' ');
-      rows[row]!.set(text, { key, p: p + (rows[row]!.get(text)?.p ?? 0) });
+    const joined = new Map<string, { row: number; key: readonly number[]; p: number }>();
+    for (const entry of entries) {
+      const name = `${entry.row} ${entry.key.join(' ')}`;
+      joined.set(name, { ...entry, p: entry.p + (joined.get(name)?.p ?? 0) });
     }
-    const flat = rows.flatMap((row) => [...row.values()]);
+    const flat = [...joined.values()].sort((a, b) => a.row - b.row);
     this.start = new Int32Array(nRow + 1);
-    rows.forEach((row, r) => {
-      this.start[r + 1] = this.start[r]! + row.size;
-    });
+    for (const { row } of flat) this.start[row + 1]!++;
+    for (let r = 0; r < nRow; r++) this.start[r + 1]! += this.start[r]!;
     this.columns = Object.fromEntries(
       names.map((name, c) => [name, Int32Array.from(flat, ({ key }) => key[c]!)]),
     ) as Record<Names, Int32Array>;

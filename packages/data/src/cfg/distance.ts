@@ -9,8 +9,8 @@ import type { CompiledLevel } from './compiled.js';
 /** More than any distance of a string that this can be computed for. */
 const IMPOSSIBLE = 0xffff;
 
-/** Entries of the largest table that is made: half a gigabyte. */
-const MOST_ENTRIES = 2 ** 28;
+/** Strings that are longer would need gigabytes. */
+const MOST_TOKENS = 4096;
 
 /** Costs at (start, length − shortest), row by row. */
 interface Costs {
@@ -24,15 +24,14 @@ interface Costs {
  * has this length. The time grows linearly with the string once it is longer than the longest span below the root: about
  * 50 ms for 300 tokens of cfg3f.
  *
- * @throws DataError when the string is so long that the tables would not fit into memory.
+ * @throws DataError when the string has more than 4,096 tokens.
  */
 export function substitutionDistance(cfg: Cfg, terminals: ArrayLike<number>): number | undefined {
   const { nLevel, levels } = cfg.compiled;
   const n = terminals.length;
   const { min, max } = cfg.statistics.length;
   if (n < min || n > max) return undefined;
-  if (n * n > MOST_ENTRIES)
-    throw new DataError('substitutionDistance', `at most ${Math.sqrt(MOST_ENTRIES)} tokens`, `${n}`);
+  if (n > MOST_TOKENS) throw new DataError('substitutionDistance', `at most ${MOST_TOKENS} tokens`, `${n}`);
   let below: (Costs | undefined)[] = Array.from({ length: cfg.nTerminal }, (_, t) => ({
     shortest: 1,
     width: 1,

@@ -26,7 +26,7 @@ export function prefixPosteriors(cfg: Cfg, terminals: ArrayLike<number>): Poster
   const table = new PosteriorTable(cfg, terminals.length);
   const { nLevel, total, base } = chart.grammar;
   for (let i = 0; i < terminals.length; i++) {
-    if (!chart.push(terminals[i]!)) {
+    if (!chart.push(terminals[i]!) || chart.valuesLost) {
       throw new DataError(
         `prefixPosteriors(${cfg.name}), position ${i}`,
         'a terminal with which a sentence can go on',

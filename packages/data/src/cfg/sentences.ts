@@ -47,7 +47,7 @@ export interface CfgSentences extends DocumentSource {
  * @see Allen-Zhu and Li 2023, arXiv:2305.13673, Section 2; Results 11–13 for perturbed sentences.
  */
 export function sentences(cfg: Cfg, { seed, perturbation }: SentencesOptions): CfgSentences {
-  const root = new Rng(seed).fork(`cfg/${cfg.name}`);
+  const root = new Rng(seed).fork('cfg-sentences');
   const mistakes = root.fork('mistakes');
   const disturbance = perturbation && disturbanceOf(perturbation);
   const gamma = perturbation?.gamma ?? 0;
