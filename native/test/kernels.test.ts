@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { absent, misfit, native, noise, runKernel, type Spec } from './kernel-runner.js';
+import { positionMix } from './position-mix.js';
 import * as reference from './reference.js';
 
 const THREADS = [1, 2, 3, 8];
@@ -478,6 +479,68 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
     }
     // Squares beyond f32 must not overflow: the sum is in double.
     check('gradNorm_forward', [f([2], [3e30, 4e30])], [out(1)], [], [want(Float64Array.of(Math.fround(5e30)), 1e-6)]);
+  });
+
+  it('columns taken out and put back', () => {
+    use();
+    for (const [R, W, N, start] of [
+      [1, 1, 1, 0],
+      [3, 7, 2, 5],
+      [65, 40, 17, 3],
+    ] as const) {
+      const wide = noise(R * W, 1);
+      const narrow = Float64Array.from({ length: R * N }, (_, i) => wide[Math.floor(i / N) * W + start + (i % N)]!);
+      const back = wide.map((x, i) => (i % W >= start && i % W < start + N ? x : 0));
+      check('slice_forward', [f([R, W], wide)], [out(R, N)], [1, start], [want(narrow, 0)]);
+      check('pad_forward', [f([R, N], narrow)], [out(R, W)], [1, start], [want(back, 0)]);
+    }
+    const slice = (attrs: number[]) => () => runKernel('slice_forward', [f([2, 3], noise(6, 1))], [out(2, 2)], attrs);
+    expect(slice([0, 0])).toThrow('[axis] expected the last, 1, got 0');
+    expect(slice([1, 2])).toThrow('[start] expected 0 <= start <= 1, got 2');
+  });
+
+  it('the position probe: all positions and bands, ragged sentences', () => {
+    use();
+    for (const [B, T, H, C, K] of [
+      [1, 1, 1, 1, 1],
+      [3, 6, 2, 5, 3],
+      [5, 40, 3, 17, 20],
+    ] as const) {
+      for (const reach of [-1, 0, 1, 3]) {
+        const V = T + 2;
+        const lengths = Int32Array.from({ length: B }, (_, b) => Math.max(0, T - 7 * b));
+        const [p, y, dy] = [noise(V * H * K, 1), noise(B * T * H * C, 2), noise(B * T * C, 3)];
+        const expected = positionMix({ B, T, H, C, K, V, reach }, p, y, lengths, dy);
+        const given = [f([V, H, K], p), f([B, T, H, C], y), ids([B], lengths)];
+        const kept = [f([H, T, B, C], expected.heads), f([H, T, B], expected.lse)];
+        check(
+          'positionMix_forward',
+          given,
+          [out(B, T, C), out(H, T, B, C), out(H, T, B)],
+          [reach],
+          [want(expected.mixed, 1e-5), want(expected.heads, 1e-5), want(expected.lse, 1e-5)],
+        );
+        check(
+          'positionMix_backward',
+          [...given, ...kept, f([B, T, C], dy)],
+          [out(V, H, K), out(B, T, H, C)],
+          [reach],
+          [want(expected.dp, 1e-4), want(expected.df, 1e-5)],
+        );
+      }
+    }
+  });
+  it('the position probe stays finite when a position behind the end of a short sentence has a far higher score', () => {
+    use();
+    // ⟨p0, p1⟩ = 300 against ⟨p0, p0⟩ = 9; the first sentence is one token long.
+    const given = [f([2, 1, 1], [3, 100]), f([2, 2, 1, 1], [5, 7, 5, 7])];
+    const [mixed] = runKernel(
+      'positionMix_forward',
+      [...given, ids([2], [1, 2])],
+      [out(2, 2, 1), out(1, 2, 2, 1), out(1, 2, 2)],
+      [-1],
+    );
+    expect(Array.from(mixed!)).toEqual([5, 0, 7, 7]);
   });
 
   it('AdamW, with and without clipping, decay on the first parameters only', () => {

@@ -63,6 +63,8 @@ void run(const std::string& name, std::initializer_list<Shape> in, std::initiali
       tensors[6] = tensors[2];
       ((int32_t*)tensors[3].data)[0] = (int32_t)tensors[1].shape[1] - 1;
     }
+    if (name.rfind("positionMix", 0) == 0)
+      for (int64_t b = 0; b < tensors[2].shape[0]; b++) ((int32_t*)tensors[2].data)[b] = (int32_t)(1 + 11 * b);
     int32_t status = physlm_check(k, tensors.data(), tensors.data() + in.size());
     if (!status)
       status = manifest[k].run(tensors.data(), (int32_t)in.size(), tensors.data() + in.size(), (int32_t)out.size(),
@@ -108,6 +110,8 @@ void rows(int64_t R, int64_t D) {
   run("fill_forward", {}, {x}, {1});
   run("gradNorm_forward", {x}, {{1}});
   run("sumSlices_forward", {x}, {d});
+  run("slice_forward", {{R, 2 * D}}, {x}, {1, (double)(D / 2)});
+  run("pad_forward", {x}, {{R, 2 * D}}, {1, (double)(D / 2)});
   run("adamW_forward", {x, x, x, x, {1}, {8}}, {x, x, x}, {(double)(R * D / 2)});
 }
 
@@ -123,6 +127,14 @@ void attention(int64_t B, int64_t T, int64_t H, int64_t G, int64_t K) {
   const std::vector<double> rotary = {(double)(H + G), (double)K, (double)(K / 2 * 2), 1e4};
   run("rotary_forward", {{B, T, P}, {T}}, {{B, T, P}}, rotary, {1});
   run("rotary_backward", {{T}, {B, T, P}}, {{B, T, P}}, rotary, {0});
+}
+
+void mixing(int64_t B, int64_t T, int64_t H, int64_t K, int64_t C) {
+  const Shape p = {T + 3, H, K}, f = {B, T, H, C}, y = {B, T, C}, heads = {H, T, B, C}, lse = {H, T, B};
+  for (int reach = -1; reach < 3; reach++) {
+    run("positionMix_forward", {p, f, {B}}, {y, heads, lse}, {(double)reach}, {2});
+    run("positionMix_backward", {p, f, {B}, heads, lse, y}, {p, f}, {(double)reach}, {2});
+  }
 }
 
 }  // namespace
@@ -143,6 +155,8 @@ int main() {
       for (int64_t T : {1, 2, 7, 64, 65, 130})
         for (int64_t K : {1, 5, 8, 16, 33}) attention(2, T, 4, 2, K);
       attention(1, 300, 2, 1, 20);
+      for (int64_t T : {1, 7, 40})
+        for (int64_t C : {1, 15, 33}) mixing(5, T, 3, 9, C);
     }
   printf("%d runs\n", g_runs);
   return 0;

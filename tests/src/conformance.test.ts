@@ -41,6 +41,7 @@ function draw(op: AnyOp, name: string, dims: Dims, rng: Rng): number {
   if (name === 'targets') return rng.below(dims.V! + 1) - 1; // −1 is ignored
   if (name === 'positions') return rng.below(300);
   if (name === 'position') return rng.below(dims.S!);
+  if (name === 'lengths') return rng.below(dims.V! + 1);
   if (name === 'v' && op.name === 'adamW') return Math.fround(rng.uniform());
   if (name === 'norm') return 3;
   return Math.fround(rng.normal());

@@ -23,6 +23,7 @@ namespace {
 #include "attention-step.inl"
 #include "loss.inl"
 #include "optimizer.inl"
+#include "probe.inl"
 
 const physlm_kernel kKernels[] = {
 #define KERNEL(name, axes, n_attrs, in_place) name,

@@ -23,6 +23,7 @@ export { ops } from './ops/index.js';
 export { linear, linearBias, linearBiasGelu } from './ops/linear.js';
 export { layerNorm, rmsNorm } from './ops/norm.js';
 export { positionAttention, positionAttentionStep } from './ops/position-attention.js';
+export { positionMix } from './ops/position-mix.js';
 export { relativeAttention, relativeAttentionStep } from './ops/relative-attention.js';
 export { rotary } from './ops/rotary.js';
 export { uniformAttention, uniformAttentionStep } from './ops/uniform-attention.js';

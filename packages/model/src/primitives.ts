@@ -166,9 +166,17 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
   }
   return apply('slice', [x], x.shape.with(at, end - start), {
     attrs: [at, start],
-    gradient: (dy) => [
-      apply('pad', [dy], x.shape, { attrs: [at, start], gradient: (ddy) => [slice(ddy, at, start, end)] }),
-    ],
+    native: at === x.shape.length - 1,
+    gradient: (dy) => [pad(dy, at, start, x.shape)],
+  });
+}
+
+/** The transpose of slice: x among zeros, so that the result has `shape`. */
+function pad(x: Tensor, at: number, start: number, shape: Shape): Tensor {
+  return apply('pad', [x], shape, {
+    attrs: [at, start],
+    native: at === shape.length - 1,
+    gradient: (dy) => [slice(dy, at, start, start + x.shape[at]!)],
   });
 }
 
@@ -181,9 +189,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   let start = 0;
   const padded = parts.map((part) => {
     const from = start;
-    const end = from + part.shape[at]!;
-    start = end;
-    return apply('pad', [part], shape, { attrs: [at, from], gradient: (dy) => [slice(dy, at, from, end)] });
+    start += part.shape[at]!;
+    return pad(part, at, from, shape);
   });
   return padded.reduce((a, b) => add(a, b));
 }

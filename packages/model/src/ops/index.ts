@@ -7,6 +7,7 @@ import { gelu, siluGate } from './gelu.js';
 import { linear, linearBias, linearBiasGelu } from './linear.js';
 import { layerNorm, rmsNorm } from './norm.js';
 import { positionAttention, positionAttentionStep } from './position-attention.js';
+import { positionMix } from './position-mix.js';
 import { relativeAttention, relativeAttentionStep } from './relative-attention.js';
 import { rotary } from './rotary.js';
 import { uniformAttention, uniformAttentionStep } from './uniform-attention.js';
@@ -31,6 +32,7 @@ export const ops: readonly AnyOp[] = [
   uniformAttention,
   uniformAttentionStep,
   crossEntropy,
+  positionMix,
   sumSlices,
   gradNorm,
   adamW,
