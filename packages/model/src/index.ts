@@ -30,6 +30,6 @@ export { uniformAttention, uniformAttentionStep } from './ops/uniform-attention.
 export { ParameterArena, type ParameterSlot } from './parameter-arena.js';
 export * from './primitives.js';
 export type { Recorded, Slices } from './record.js';
-export { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
+export { readSafetensors, SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 export { type Dtype, Memory, type Shape, sizeOf, Tensor, type Values } from './tensor.js';
 export { Trace, type TracePlan } from './trace.js';

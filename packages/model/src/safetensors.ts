@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { CheckpointError, writeFileAtomic } from '@physlm/base';
+import { CheckpointError, invariant, writeFileAtomic } from '@physlm/base';
 import { type Shape, sizeOf } from './tensor.js';
 
 /** A named f32 array of a checkpoint. */
@@ -54,24 +54,48 @@ interface Entry {
  * broken JSON, offsets that overlap, leave gaps or overflow, sizes that do not fit their shapes, other dtypes.
  */
 export function readSafetensors(path: string): Map<string, StoredTensor> {
-  let file: number;
-  try {
-    file = openSync(path, 'r');
-  } catch (error) {
-    throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
+  using file = new SafetensorsFile(path);
+  return new Map(
+    [...file.shapes].map(([name, shape]) => [name, { shape, values: file.read(name, 0, sizeOf(shape)) }]),
+  );
+}
+
+/** A safetensors file with f32 values, held open to read parts of it; dispose it to close it. */
+export class SafetensorsFile {
+  /** Shape of each tensor by name, in the order of their values. */
+  readonly shapes: ReadonlyMap<string, Shape>;
+  readonly #file: number;
+  readonly #starts: ReadonlyMap<string, number>;
+
+  /** @throws CheckpointError as {@link readSafetensors} does. */
+  constructor(private readonly path: string) {
+    try {
+      this.#file = openSync(path, 'r');
+    } catch (error) {
+      throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
+    }
+    try {
+      const { entries, dataStart } = readHeader(path, this.#file, fstatSync(this.#file).size);
+      this.shapes = new Map(entries.map(({ name, shape }) => [name, shape]));
+      this.#starts = new Map(entries.map(({ name, start }) => [name, dataStart + start]));
+    } catch (error) {
+      closeSync(this.#file);
+      throw error;
+    }
   }
-  try {
-    const fileBytes = fstatSync(file).size;
-    const { entries, dataStart } = readHeader(path, file, fileBytes);
-    return new Map(
-      entries.map(({ name, shape, start, end }) => {
-        const values = new Float32Array((end - start) / 4);
-        readFully(path, file, new Uint8Array(values.buffer), dataStart + start);
-        return [name, { shape, values }];
-      }),
-    );
-  } finally {
-    closeSync(file);
+
+  /** Elements [start, end) of a tensor. */
+  read(name: string, start: number, end: number): Float32Array<ArrayBuffer> {
+    const shape = this.shapes.get(name);
+    if (shape === undefined) throw new CheckpointError(this.path, `holds no tensor '${name}'`);
+    invariant(start >= 0 && start <= end && end <= sizeOf(shape), `elements ${start} … ${end} of [${shape}]`);
+    const values = new Float32Array(end - start);
+    readFully(this.path, this.#file, new Uint8Array(values.buffer), this.#starts.get(name)! + 4 * start);
+    return values;
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file);
   }
 }
 
