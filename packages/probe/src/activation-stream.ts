@@ -224,9 +224,7 @@ export class ActivationReader {
     for (const [path, activation] of found) {
       if (!ids.shape.some((size, axis) => size !== activation.shape[axis])) continue;
       const got = `'${path}' of shape [${activation.shape}]`;
-      throw new ConfigError([
-        { path: `${this.where}.at`, expected: `an activation of shape [${ids.shape}, …]`, got },
-      ]);
+      throw new ConfigError([{ path: `${this.where}.at`, expected: `an activation of shape [${ids.shape}, …]`, got }]);
     }
     return Object.fromEntries(found);
   }

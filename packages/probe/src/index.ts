@@ -1,2 +1,27 @@
+export {
+  ActivationStore,
+  openActivationStore,
+  type StoreIndex,
+  type StoreOptions,
+  storeActivations,
+} from './activation-store.js';
+export {
+  type ActivationBatch,
+  type ActivationSource,
+  modelActivations,
+  type SentenceSource,
+  type StreamOptions,
+  streamActivations,
+} from './activation-stream.js';
 export { type Activations, type CollectOptions, collectActivations } from './collect-activations.js';
-export { type LinearProbeOptions, type LinearProbeResult, linearProbe, type ProbeInterval } from './linear-probe.js';
+export { type LinearProbeOptions, type LinearProbeResult, linearProbe } from './linear-probe.js';
+export type { ProbeArchitecture } from './probe-program.js';
+export type { ProbeInterval, ProbeScore } from './probe-score.js';
+export {
+  type LabelFamily,
+  type ProbeLabels,
+  type SentenceLabels,
+  type TrainedProbeResult,
+  type TrainProbeOptions,
+  trainProbe,
+} from './train-probe.js';

@@ -1,5 +1,6 @@
 import { ConfigError, type ConfigProblem, DataError, Rng } from '@physlm/base';
 import type { Device } from '@physlm/model';
+import type { ProbeInterval, ProbeScore } from './probe-score.js';
 import { SoftmaxRegression } from './softmax-regression.js';
 
 /** What to probe for, in which rows, and how. */
@@ -22,43 +23,18 @@ export interface LinearProbeOptions {
    * across groups: see {@link linearProbe}. Without it every group is its own type.
    */
   readonly controlKeys?: Int32Array | undefined;
+  /** Features [nRow, d] of the same rows in an untrained model of the same config, for the random-model control. */
+  readonly randomModel?: Float32Array | undefined;
+  /** Best possible accuracy given what the model has read, where it is known. */
+  readonly ceiling?: number | undefined;
   /** Penalty l2/2·‖W‖² on the mean loss, nats. 1/nTrain is a standard normal prior on every weight, and the default. */
   readonly l2?: number | undefined;
   /** Most optimiser steps for each fit; 300. */
   readonly nStep?: number | undefined;
 }
 
-/** An interval that holds the true value in 95 of 100 repetitions. */
-export interface ProbeInterval {
-  readonly low: number;
-  readonly high: number;
-}
-
-/** What a linear probe found, beside what it would have found without knowledge. Accuracies are shares of rows. */
-export interface LinearProbeResult {
-  /** On test rows. */
-  readonly accuracy: number;
-  /** Of `accuracy`: percentile bootstrap over test groups. */
-  readonly interval: ProbeInterval;
-  /** Test accuracy of always answering the commonest training label. */
-  readonly majority: number;
-  /** On training rows. */
-  readonly trainAccuracy: number;
-  /** Control task on test rows whose key occurs in training; undefined when there are none. */
-  readonly controlAccuracy: number | undefined;
-  /** What `majority` is to `accuracy`, for the control: with few keys its label frequencies are not the task's. */
-  readonly controlMajority: number | undefined;
-  /** Control task on training rows: what the probe can learn by heart, whatever the keys. */
-  readonly controlTrainAccuracy: number;
-  /** Task accuracy minus control accuracy, both on test rows whose key occurs in training; undefined when there are none. */
-  readonly selectivity: number | undefined;
-  /** Of `selectivity`: paired percentile bootstrap over test groups. */
-  readonly selectivityInterval: ProbeInterval | undefined;
-  /** Rows. */
-  readonly nTrain: number;
-  readonly nTest: number;
-  /** Test rows whose key occurs in training. */
-  readonly nTestSeen: number;
+/** What a linear probe found: its score, and what was tested. */
+export interface LinearProbeResult extends ProbeScore {
   readonly nGroupTrain: number;
   readonly nGroupTest: number;
   /** Whether both fits reached their optimum within `nStep`. */
@@ -80,8 +56,8 @@ export interface LinearProbeResult {
  * is at chance by construction and would flatter any probe. So keys that never recur across the split, as persons do when
  * persons are also the groups, leave `controlAccuracy` and `selectivity` undefined; `controlTrainAccuracy` still says how
  * much can be memorised. With few keys the control's labels may be more lopsided than the task's, and on features that
- * know neither, `selectivity` is then `majority` − `controlMajority` instead of 0. The other control, features of an
- * untrained model, is a second call.
+ * know neither, `selectivity` is then `majority` − `controlMajority` instead of 0. With `randomModel` the same probe is also
+ * fitted to, and scored on, the features of an untrained model.
  *
  * Deterministic: the same rows, options and device give the same bits.
  *
@@ -99,11 +75,11 @@ export function linearProbe(device: Device, options: LinearProbeOptions): Linear
   const rowsWhere = (inTrain: boolean): Int32Array<ArrayBuffer> =>
     Int32Array.from([...groups.keys()].filter((row) => trainGroups.has(groups[row]!) === inTrain));
   const [trainRows, testRows] = [rowsWhere(true), rowsWhere(false)];
-  const [trainX, testX] = standardise(features, d, trainRows, testRows);
+  const own_X = standardise(features, d, trainRows, testRows);
 
   const probe = new SoftmaxRegression(device, d, nClass, Math.max(trainRows.length, testRows.length));
   const penalty = { l2: options.l2 ?? 1 / trainRows.length, nStep };
-  const score = (answers: Int32Array) => {
+  const score = ([trainX, testX]: readonly [Float32Array, Float32Array], answers: Int32Array) => {
     const [train, test] = [at(answers, trainRows), at(answers, testRows)];
     const fit = probe.fit(trainX, train, penalty);
     const predicted = probe.predict(testX);
@@ -115,8 +91,9 @@ export function linearProbe(device: Device, options: LinearProbeOptions): Linear
       hits: hits(predicted, test),
     };
   };
-  const task = score(labels);
-  const control = score(controlLabels(controlKeys, at(labels, trainRows), rng.fork('control')));
+  const task = score(own_X, labels);
+  const control = score(own_X, controlLabels(controlKeys, at(labels, trainRows), rng.fork('control')));
+  const random = options.randomModel && score(standardise(options.randomModel, d, trainRows, testRows), labels);
 
   const seenKeys = new Set(at(controlKeys, trainRows));
   const seen = [...testRows.keys()].filter((i) => seenKeys.has(controlKeys[testRows[i]!]!));
@@ -134,12 +111,15 @@ export function linearProbe(device: Device, options: LinearProbeOptions): Linear
     selectivity: seen.length === 0 ? undefined : mean(seen.map(gain)),
     selectivityInterval:
       seen.length === 0 ? undefined : bootstrapOverGroups(seen, gain, groupOf, rng.fork('selectivity')),
+    randomModelAccuracy: random && mean(random.hits),
+    randomModelInterval: random && bootstrapOverGroups(all, (i) => random.hits[i]!, groupOf, rng.fork('random')),
+    ceiling: options.ceiling,
     nTrain: trainRows.length,
     nTest: testRows.length,
     nTestSeen: seen.length,
     nGroupTrain: trainGroups.size,
     nGroupTest: new Set(at(groups, testRows)).size,
-    converged: task.converged && control.converged,
+    converged: task.converged && control.converged && random?.converged !== false,
     testRows,
     predicted: task.predicted,
   };
@@ -258,7 +238,15 @@ function checkOptions({ nRow, d, nClass, split, l2, nStep }: LinearProbeOptions)
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
-function checkRows({ features, nRow, d, labels, nClass, groups, controlKeys = groups }: LinearProbeOptions): void {
+function checkRows(options: LinearProbeOptions): void {
+  const { features, nRow, d, labels, nClass, groups, controlKeys = groups, randomModel = features } = options;
+  if (randomModel.length !== features.length) {
+    throw new DataError(
+      'linearProbe.randomModel',
+      `${features.length} numbers, as features`,
+      String(randomModel.length),
+    );
+  }
   const sizes = { features: features.length / d, labels: labels.length, groups: groups.length };
   for (const [name, n] of Object.entries({ ...sizes, controlKeys: controlKeys.length })) {
     if (n !== nRow) throw new DataError(`linearProbe.${name}`, `${nRow} rows`, String(n));

@@ -176,3 +176,18 @@ describe('linear probe refuses', () => {
     );
   });
 });
+
+describe('further controls', () => {
+  it('score the same probe on an untrained model and pass the ceiling on', () => {
+    const data = rows(100, 4, 3, (label) => oneHot(3, label));
+    const untrained = rows(100, 4, 3, (_, rng) => noise(3, rng)).features;
+    const result = linearProbe(js, { ...data, randomModel: untrained, ceiling: 0.9 });
+    expect(result).toMatchObject({ accuracy: 1, ceiling: 0.9 });
+    expect(Math.abs(result.randomModelAccuracy! - 1 / 3)).toBeLessThan(0.1);
+    expect(result.randomModelInterval!.low).toBeLessThan(result.randomModelAccuracy!);
+    expect(linearProbe(js, { ...data, randomModel: data.features }).randomModelAccuracy).toBe(1);
+    expect(() => linearProbe(js, { ...data, randomModel: untrained.slice(1) })).toThrow(
+      '[linearProbe.randomModel] expected 1200 numbers, as features, got 1199',
+    );
+  });
+});
