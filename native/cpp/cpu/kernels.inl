@@ -21,6 +21,8 @@ namespace {
 #include "attention-tiles.inl"
 #include "attention.inl"
 #include "attention-step.inl"
+#include "relative.inl"
+#include "position.inl"
 #include "loss.inl"
 #include "optimizer.inl"
 #include "probe.inl"
