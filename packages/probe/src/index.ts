@@ -13,7 +13,16 @@ export {
   type StreamOptions,
   streamActivations,
 } from './activation-stream.js';
+export {
+  type AttentionOptions,
+  type AttentionRows,
+  type AttentionStatistics,
+  attentionStatistics,
+  type NtLabels,
+  type SentenceAttention,
+} from './attention-statistics.js';
 export { type Activations, type CollectOptions, collectActivations } from './collect-activations.js';
+export { type EditAt, type Replacement, replaceStates } from './edits.js';
 export { type LinearProbeOptions, type LinearProbeResult, linearProbe } from './linear-probe.js';
 export type { ProbeArchitecture } from './probe-program.js';
 export type { ProbeInterval, ProbeScore } from './probe-score.js';
