@@ -82,7 +82,7 @@ INLINE float mix_row(float* s, int64_t i, int64_t from, int64_t to) {
   for (int64_t k = i - from + 1; k < to - from; k++) top = s[k] > top ? s[k] : top;
   const float shift = top > early + kMixRange ? early + kMixRange : top;
   each_vector(0, to - from, [&](int64_t k, auto some) {
-    store(s + k, power_of_two(smaller(load(s + k, some) - splat(shift), splat(kMixRange)) * splat(kLog2E)), some);
+    store(s + k, exponential(smaller(load(s + k, some) - splat(shift), splat(kMixRange))), some);
   });
   return shift;
 }

@@ -153,6 +153,9 @@ INLINE vf power_of_two(vf x) {
 #endif
 }
 
+/** e^x for x up to 89; the relative error grows with |x|, about |x|/2 ulp. */
+INLINE vf exponential(vf x) { return power_of_two(x * splat(kLog2E)); }
+
 /**
  * 2^x to about 2 ulp for every x: 0 far below, infinite from 128 on, NaN stays NaN. What is smaller than the normal numbers
  * may be 0: cheaper than power_of_two, and as good in sums of exponentials and in 1 + 2^x.
