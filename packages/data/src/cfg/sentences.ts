@@ -9,7 +9,7 @@ import type { CfgTree } from './tree.js';
 
 /** What `sentences` needs besides a grammar. */
 export interface SentencesOptions {
-  readonly seed: number;
+  readonly seed: number | string;
   /** Mistakes in some of the sentences; none when absent. */
   readonly perturbation?: Perturbation;
 }

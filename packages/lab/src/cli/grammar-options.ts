@@ -1,8 +1,8 @@
 // The options by which `physlm data cfg` and `physlm verify cfg` choose a grammar.
-import { readFileSync } from 'node:fs';
-import { ConfigError, nearest } from '@physlm/base';
-import { type Cfg, cfgFromJson, FAMILY_NAMES, familyCfg, RELEASED_NAMES, releasedCfg } from '@physlm/data/cfg';
+import { ConfigError } from '@physlm/base';
+import { type Cfg, RELEASED_NAMES } from '@physlm/data/cfg';
 import type { Command } from 'commander';
+import { grammarFromFile, grammarNamed } from '../recipes/grammar.js';
 import { wholeNumber } from './arguments.js';
 
 /** What the options of `addGrammarOptions` hold. */
@@ -14,7 +14,8 @@ export interface GrammarFlags {
 
 const HELP = `
 Grammars of the paper: ${RELEASED_NAMES.join(' ')} as released; cfg8, cfg9 and cfg0
-with a letter a … e, as cfg9b, are drawn by their construction rules.
+with a letter a … e, as cfg9b, are drawn by their construction rules. A non-terminal
+behind a slash, as cfg3f/16, means the language of that symbol: shorter sentences.
 
 A grammar file holds the levels from the root to the terminals, which count from 1, and the rules of each symbol:
   { "levels": [[6], [4, 5], [1, 2, 3]], "rules": { "6": [[4, 5], [5, 5]], "4": [[1, 2], [3]], "5": [[3, 1]] } }
@@ -39,26 +40,5 @@ export function chosenGrammar({ grammar, grammarFile, grammarSeed }: GrammarFlag
     const got = grammar === undefined ? 'neither' : 'both';
     throw new ConfigError([{ path: 'grammar', expected: 'either --grammar or --grammar-file', got }]);
   }
-  if (grammarFile !== undefined) return cfgFromJson(readJson(grammarFile), grammarFile);
-  if (FAMILY_NAMES.includes(grammar!)) return familyCfg(grammar!, { seed: grammarSeed });
-  const known: readonly string[] = [...RELEASED_NAMES, ...FAMILY_NAMES];
-  if (known.includes(grammar!)) return releasedCfg(grammar!);
-  const expected = `one of ${known.join(', ')}`;
-  throw new ConfigError([{ path: 'grammar', expected, got: `'${grammar}'`, nearest: nearest(grammar!, known) }]);
-}
-
-function readJson(file: string): unknown {
-  const refuse = (expected: string, error: unknown): ConfigError =>
-    new ConfigError([{ path: file, expected, got: (error as Error).message }]);
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw refuse('a file that can be read', error);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw refuse('a grammar as JSON', error);
-  }
+  return grammarFile !== undefined ? grammarFromFile(grammarFile) : grammarNamed(grammar!, grammarSeed);
 }

@@ -1,8 +1,9 @@
-import { ConfigError, nearest } from '@physlm/base';
+import { ConfigError } from '@physlm/base';
 import { type Gpt, type GptConfig, gpt2, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
 import { type CapacityDataConfig, openCapacityData } from './capacity-data.js';
+import { checkParameters, definedOnly } from './parameters.js';
 import type { Experiment, RecipeOptions, ScaleName } from './recipe.js';
 
 /** The numbers that make a scale. */
@@ -159,7 +160,7 @@ const N_POINT = 16;
  */
 export function capacity({ scale, seed, parameters = {} }: RecipeOptions): CapacityExperiment {
   const base = capacityScales[scale];
-  const setting = { ...base, ...definedOnly(checkParameters(parameters)) };
+  const setting = { ...base, ...definedOnly(checkParameters('capacity', capacityParameters, parameters)) };
   const { population, tokenizer, nPeople, exposures, nLayer, dModel, dHead, nCtx, batchSize } = setting;
   const data: CapacityDataConfig = { population, nPeople, tokenizer, nCtx, exposures };
   if (dModel % dHead !== 0) {
@@ -205,36 +206,6 @@ export function capacity({ scale, seed, parameters = {} }: RecipeOptions): Capac
     train,
     evaluate: { curvePeople: Math.min(nPeople, 2000), atExposures },
   };
-}
-
-function checkParameters(parameters: Readonly<Record<string, unknown>>): CapacityParameters {
-  const known = Object.keys(capacityParameters.shape);
-  const parsed = capacityParameters.safeParse(parameters);
-  if (parsed.success) return parsed.data;
-  throw new ConfigError(
-    parsed.error.issues.flatMap((issue) => {
-      if (issue.code === 'unrecognized_keys') {
-        return issue.keys.map((key) => ({
-          path: key,
-          expected: 'a parameter of capacity',
-          got: `'${key}'`,
-          nearest: nearest(key, known),
-        }));
-      }
-      const path = issue.path.join('.');
-      const got = JSON.stringify(parameters[path]) ?? 'nothing';
-      return [{ path, expected: issue.message.replace(/^.*expected /, '').replace(/, received .*$/, ''), got }];
-    }),
-  );
-}
-
-/** The fields that are not `undefined`. */
-function definedOnly<T extends object>(
-  fields: T,
-): { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & Partial<{
-  [K in keyof T]: NonNullable<T[K]>;
-}> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
 }
 
 /** `n` integers from `first` to `last`, each about the same factor above the one before, without repeats. */
