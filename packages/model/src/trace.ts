@@ -65,7 +65,7 @@ export class Trace {
   /**
    * The activations that were asked for, by path, in the order the model computed them.
    *
-   * @throws ConfigError naming the nearest path when a path of the plan matched nothing.
+   * @throws ConfigError naming the nearest paths when a path of the plan matched nothing.
    */
   activations(): ReadonlyMap<string, Tensor> {
     const { plan, seen, activations } = this.#log ?? { plan: {}, seen: new Set<string>(), activations: new Map() };
@@ -80,10 +80,22 @@ export class Trace {
           got: `'${pattern}'`,
           nearest: nearest(pattern, seen),
         })),
+        missed.map((pattern) => `Nearest to '${pattern}': ${nearestFew(pattern, seen).join(', ')}.`).join('\n'),
       );
     }
     return activations;
   }
+}
+
+/** The three paths nearest to a pattern, nearest first. */
+function nearestFew(pattern: string, seen: ReadonlySet<string>): string[] {
+  const left = new Set(seen);
+  const few: string[] = [];
+  for (let best = nearest(pattern, left); best !== undefined && few.length < 3; best = nearest(pattern, left)) {
+    few.push(best);
+    left.delete(best);
+  }
+  return few;
 }
 
 function matches(pattern: string, path: string): boolean {

@@ -135,6 +135,7 @@ describe.each(configs)('%s', (_, config) => {
     const typo = new Trace({ read: ['blocks.0.residpost'] });
     model.forward(tokens, typo);
     expect(() => typo.activations()).toThrow("Did you mean 'blocks.0.residPost'?");
+    expect(() => typo.activations()).toThrow(/Nearest to '.*': blocks\.0\.residPost, blocks\.\d\.resid\w+, /);
   });
 
   const cpu = deviceStatus('cpu');
