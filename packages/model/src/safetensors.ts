@@ -55,9 +55,7 @@ interface Entry {
  */
 export function readSafetensors(path: string): Map<string, StoredTensor> {
   using file = new SafetensorsFile(path);
-  return new Map(
-    [...file.shapes].map(([name, shape]) => [name, { shape, values: file.read(name, 0, sizeOf(shape)) }]),
-  );
+  return new Map([...file.shapes].map(([name, shape]) => [name, { shape, values: file.read(name, 0, sizeOf(shape)) }]));
 }
 
 /** A safetensors file with f32 values, held open to read parts of it; dispose it to close it. */
