@@ -1,8 +1,8 @@
 // Hidden states of sentences, batch by batch: how much memory it takes does not depend on how many sentences there are.
 //
 // `streamActivations` runs a causal model over sentences and gives the states at chosen points and positions.
-// `modelActivations` gives the states of one point on demand, as probes read them; `ActivationSource` is what probes need,
-// so that they read a running model, a store on disk or made-up states in the same way.
+// `modelActivations` and `modelPoints` give states on demand, as probes read them; `ActivationSource` is what probes need, so
+// that they read a running model, a store on disk or made-up states in the same way.
 import { ConfigError, DataError } from '@physlm/base';
 import { type LanguageModel, type Recorded, type Tensor, Trace, type TracePlan } from '@physlm/model';
 
@@ -84,6 +84,12 @@ export function* streamActivations(
   }
 }
 
+/** What `modelActivations` reads; positions are all tokens of a sentence. */
+export interface ModelActivationsOptions extends Pick<StreamOptions, 'first' | 'edit'> {
+  /** Path of one activation whose first axes are BT. */
+  readonly at: string;
+}
+
 /**
  * One activation of a running model as a source for probes: a row for each token of a sentence, none for `first`. States are
  * computed anew at each read.
@@ -93,26 +99,54 @@ export function* streamActivations(
 export function modelActivations(
   model: LanguageModel,
   source: SentenceSource,
-  { at, first, edit }: { readonly at: string; readonly first?: number | undefined; readonly edit?: TracePlan['edit'] },
+  { at, first, edit }: ModelActivationsOptions,
 ): ActivationSource {
   const reader = new ActivationReader(model, { at: [at], first, edit }, 'modelActivations');
-  return {
-    nSentence: source.nSentence,
-    d: reader.onlyWidth(),
-    read(sentences) {
-      const states: Float32Array[] = [];
-      for (let i = 0; i < sentences.length; i += reader.batchSize) {
-        const { positions, points } = reader.read(sentences.slice(i, i + reader.batchSize), source);
-        const { d, rows } = [...points.values()][0]!;
+  reader.onlyWidth();
+  return [...sharedSources(reader, source).values()][0]!;
+}
+
+/**
+ * Several activations of a running model as sources, by path. They share forward passes: the states of the latest sentences are
+ * kept for all points, so probes that `trainProbes` trains side by side on the same sentences pay for one pass together.
+ *
+ * @throws ConfigError when a path matches no activation.
+ */
+export function modelPoints(
+  model: LanguageModel,
+  source: SentenceSource,
+  options: Pick<StreamOptions, 'at' | 'first' | 'edit'>,
+): ReadonlyMap<string, ActivationSource> {
+  return sharedSources(new ActivationReader(model, options, 'modelPoints'), source);
+}
+
+function sharedSources(reader: ActivationReader, source: SentenceSource): Map<string, ActivationSource> {
+  let latest: { readonly sentences: readonly number[]; readonly points: Map<string, Float32Array[]> } | undefined;
+  const readAll = (sentences: readonly number[]): Map<string, Float32Array[]> => {
+    const kept = latest?.sentences;
+    if (kept?.length === sentences.length && kept.every((i, b) => i === sentences[b])) return latest!.points;
+    const points = new Map<string, Float32Array[]>();
+    for (let start = 0; start < sentences.length; start += reader.batchSize) {
+      const batch = reader.read(sentences.slice(start, start + reader.batchSize), source);
+      for (const [path, { d, rows }] of batch.points) {
+        const states = points.get(path) ?? [];
+        points.set(path, states);
         let row = 0;
-        for (const { length } of positions) {
+        for (const { length } of batch.positions) {
           states.push(rows.subarray(row * d, (row + length) * d));
           row += length;
         }
       }
-      return states;
-    },
+    }
+    latest = { sentences: [...sentences], points };
+    return points;
   };
+  return new Map(
+    [...reader.widths()].map(([path, d]) => [
+      path,
+      { nSentence: source.nSentence, d, read: (sentences) => readAll(sentences).get(path) ?? [] },
+    ]),
+  );
 }
 
 interface Program {
@@ -144,15 +178,20 @@ export class ActivationReader {
     this.batchSize = batchSize ?? Math.max(1, Math.floor(BATCH_POSITIONS / nCtx));
   }
 
+  /** Width of each activation that the paths match. */
+  widths(): ReadonlyMap<string, number> {
+    const { ids, run } = this.#program(1, 1);
+    return new Map(Object.entries(run.results).map(([path, activation]) => [path, activation.size / ids.size]));
+  }
+
   /** Width of the one activation that the paths match. */
   onlyWidth(): number {
-    const { ids, run } = this.#program(1, 1);
-    const found = Object.entries(run.results);
-    if (found.length > 1) {
-      const got = `'${this.options.at.join("', '")}', which matches ${found.map(([path]) => path).join(', ')}`;
+    const [only, ...others] = this.widths();
+    if (others.length > 0) {
+      const got = `'${this.options.at.join("', '")}', which matches ${[...this.widths().keys()].join(', ')}`;
       throw new ConfigError([{ path: `${this.where}.at`, expected: 'the path of one activation', got }]);
     }
-    return found[0]![1].size / ids.size;
+    return only![1];
   }
 
   /** Reads sentences, at most {@link batchSize} of them. */

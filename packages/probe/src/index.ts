@@ -8,7 +8,9 @@ export {
 export {
   type ActivationBatch,
   type ActivationSource,
+  type ModelActivationsOptions,
   modelActivations,
+  modelPoints,
   type SentenceSource,
   type StreamOptions,
   streamActivations,
@@ -33,4 +35,5 @@ export {
   type TrainedProbeResult,
   type TrainProbeOptions,
   trainProbe,
+  trainProbes,
 } from './train-probe.js';

@@ -2,7 +2,7 @@
 //
 // Three probes of the same architecture see the same sentences in the same order: one learns the labels, one the control
 // task (Hewitt and Liang 2019), and one the labels from the states of an untrained model. Sentences 0 … nTrain − 1 of the
-// source are for training, the next nTest for testing; what is in memory does not depend on either.
+// source are for training, the next nTest for testing. What is in memory depends on neither, but for one number a key.
 import { ConfigError, type ConfigProblem, DataError, PhyslmError, Rng } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import type { ActivationSource } from './activation-stream.js';
@@ -92,7 +92,38 @@ const N_TRAIN_SCORED = 200;
  * @see Allen-Zhu and Li 2023, arXiv:2305.13673, section 4 and appendix; Hewitt and Liang 2019, arXiv:1909.03368.
  */
 export function trainProbe(device: Device, options: TrainProbeOptions): TrainedProbeResult {
-  checkOptions(options);
+  return trainProbes(device, { probe: options }).probe;
+}
+
+/**
+ * Trains several probes side by side, batch by batch in turn; each result is what `trainProbe` gives. Probes with the same
+ * numbers of sentences and steps and the same seed meet the same sentences at the same time, so sources that share their work,
+ * as `modelPoints` gives them, do it once for all.
+ *
+ * @throws as {@link trainProbe}.
+ */
+export function trainProbes<Name extends string>(
+  device: Device,
+  probes: Readonly<Record<Name, TrainProbeOptions>>,
+): Record<Name, TrainedProbeResult> {
+  const running = Object.entries<TrainProbeOptions>(probes).map(([name, options]) => {
+    checkOptions(options);
+    return { name, run: batchesOf(device, options) };
+  });
+  const results = new Map<string, TrainedProbeResult>();
+  for (let left = running; left.length > 0; ) {
+    left = left.filter(({ name, run }) => {
+      const turn = run.next();
+      if (turn.done) results.set(name, turn.value);
+      return !turn.done;
+    });
+  }
+  const inOrder = running.map(({ name }) => [name, results.get(name)!]);
+  return Object.fromEntries(inOrder) as Record<Name, TrainedProbeResult>;
+}
+
+/** Trains and scores one probe; gives way after each batch. */
+function* batchesOf(device: Device, options: TrainProbeOptions): Generator<void, TrainedProbeResult> {
   const { architecture, states, randomModel, labels, nPosition, nTrain, nTest, seed } = options;
   const { nStep = 30_000, batchSize = 60, learningRate = 0.003 } = options;
   const { families } = labels;
@@ -144,13 +175,14 @@ export function trainProbe(device: Device, options: TrainProbeOptions): TrainedP
       lossSum += loss;
       nLoss++;
     }
+    yield;
   }
   for (const [g, { label }] of counts.entries()) {
     if (label.some((n) => n > 0)) continue;
     throw new DataError('trainProbe.labels', `a label of family '${families[g]!.name}' to train on`, 'none');
   }
 
-  const judge = (start: number, end: number, bootstrap?: StreamBootstrap): FamilyTally[] => {
+  function* judge(start: number, end: number, bootstrap?: StreamBootstrap): Generator<void, FamilyTally[]> {
     const tallies = counts.map((trained) => new FamilyTally(trained));
     for (let first = start; first < end; first += batchSize) {
       const sentences = Array.from({ length: Math.min(batchSize, end - first) }, (_, b) => first + b);
@@ -170,12 +202,13 @@ export function trainProbe(device: Device, options: TrainProbeOptions): TrainedP
         );
         bootstrap?.add(sentence, ratios);
       }
+      yield;
     }
     return tallies;
-  };
-  const train = judge(0, Math.min(nTrain, N_TRAIN_SCORED));
+  }
+  const train = yield* judge(0, Math.min(nTrain, N_TRAIN_SCORED));
   const bootstrap = new StreamBootstrap(RATIOS.length * families.length, rng.fork('interval'));
-  const test = judge(nTrain, nTrain + nTest, bootstrap);
+  const test = yield* judge(nTrain, nTrain + nTest, bootstrap);
   const interval = (g: number, ratio: (typeof RATIOS)[number]): ProbeInterval | undefined =>
     bootstrap.interval(RATIOS.length * g + RATIOS.indexOf(ratio));
   return {

@@ -2,7 +2,7 @@ import { Rng } from '@physlm/base';
 import { buildModel, deviceStatus, gpt2, openDevice, positionMix } from '@physlm/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { modelActivations, trainProbe } from '../src/index.js';
+import { modelActivations, modelPoints, type ProbeArchitecture, trainProbe, trainProbes } from '../src/index.js';
 import { ProbeProgram } from '../src/probe-program.js';
 import { StreamBootstrap } from '../src/probe-score.js';
 import { draws, noise } from './made-up.js';
@@ -103,6 +103,61 @@ describe('a probe of a running model', () => {
     expect(token!.randomModelAccuracy).toBeGreaterThan(0.9);
     expect(previous!.accuracy).toBeLessThan(0.3);
     expect(previous!.selectivity).toBeLessThan(-0.6);
+  });
+});
+
+describe('several probes side by side', () => {
+  it('share forward passes, and find what each finds alone', () => {
+    const device = devices.at(-1)!;
+    const model = buildModel(device, gpt2(2, 2, { dModel: 8, dVocab: 4, nCtx: 12, initStd: 0.3 }), new Rng('model'));
+    let nRead = 0;
+    const source = {
+      nSentence: 60,
+      sentence: (i: number) => {
+        nRead++;
+        return draws(new Rng('s').at(i), 4 + (i % 5), 4);
+      },
+    };
+    const labels = {
+      families: [{ name: 'token', nClass: 4 }],
+      sentence: (i: number) => {
+        const tokens = draws(new Rng('s').at(i), 4 + (i % 5), 4);
+        return { labels: [tokens], keys: tokens };
+      },
+    };
+    const sizes = {
+      labels,
+      randomModel: undefined,
+      nPosition: 12,
+      nTrain: 40,
+      nTest: 20,
+      nStep: 6,
+      batchSize: 10,
+      seed: 1,
+    };
+    const points = modelPoints(model, source, { at: ['embed', 'blocks.*.residPost'] });
+    expect([...points.keys()]).toEqual(['embed', 'blocks.0.residPost', 'blocks.1.residPost']);
+    const position = { kind: 'position', mask: 'full', nHead: 2, dPosition: 8 } as const;
+    const options = (at: string, architecture: ProbeArchitecture) => ({
+      ...sizes,
+      architecture,
+      states: points.get(at)!,
+    });
+    const together = trainProbes(device, {
+      a: options('embed', { kind: 'linear' }),
+      b: options('blocks.1.residPost', { kind: 'linear' }),
+      c: options('blocks.1.residPost', position),
+    });
+    // 6 steps of 10 sentences, then all 60 of them: once for three probes.
+    expect(nRead).toBe(6 * 10 + 40 + 20);
+    for (const [name, at, architecture] of [
+      ['a', 'embed', { kind: 'linear' }],
+      ['b', 'blocks.1.residPost', { kind: 'linear' }],
+      ['c', 'blocks.1.residPost', position],
+    ] as const) {
+      const states = modelActivations(model, source, { at });
+      expect(trainProbe(device, { ...sizes, architecture, states })).toEqual(together[name]);
+    }
   });
 });
 
