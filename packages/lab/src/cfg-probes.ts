@@ -2,23 +2,18 @@
 import { bayesCeilings } from '@physlm/data/cfg';
 import type { LanguageModel } from '@physlm/model';
 import {
-  modelActivations,
-  type ProbeArchitecture,
+  modelPoints,
   type ProbeLabels,
   type TrainedProbeResult,
-  trainProbe,
+  type TrainProbeOptions,
+  trainProbes,
 } from '@physlm/probe';
 import type { CfgEvaluate } from './recipes/cfg.js';
 import type { CfgData } from './recipes/cfg-data.js';
 import { ancestorClasses, type CfgProbeResults, labelledLevels } from './run-cfg.js';
 
-/** Heads and width of the position weights: those of the paper in proportion to short sentences. */
-const positionProbe = (mask: 'full' | 'diagonal' | 'tridiagonal'): ProbeArchitecture => ({
-  kind: 'position',
-  mask,
-  nHead: 8,
-  dPosition: 128,
-});
+/** Heads and total width of the position weights: smaller than the paper's 16 and 1024, as are the sentences. */
+const POSITION_PROBE = { nHead: 8, dPosition: 128 } as const;
 
 /** Sentences that ceilings are averaged over. */
 const N_CEILING = 300;
@@ -49,7 +44,6 @@ export function cfgProbes(
     if (source.document(i).tokens.length <= nCtx) places.push(i);
   }
   const text = { nSentence, sentence: (i: number) => source.document(places[i]!).tokens.subarray(1) };
-  const nPosition = nCtx;
   const ceilings = bayesCeilings(cfg, { seed, nSentence: N_CEILING });
   const labelsOf = (at: 'all' | 'ends', ceiling: (level: number) => number): ProbeLabels => ({
     families: levels.map((level) => ({
@@ -66,37 +60,32 @@ export function cfgProbes(
     },
   });
   const ceilingOf = (level: number): (typeof ceilings)[number] => ceilings.find((one) => one.level === level)!;
-  const probe = (
-    architecture: ProbeArchitecture,
-    labels: ProbeLabels,
-    layer: number,
-    control: boolean,
-  ): TrainedProbeResult => {
-    const at = `blocks.${layer - 1}.residPost`;
-    const states = (from: LanguageModel) => modelActivations(from, text, { at, first: bos });
-    return trainProbe(model.device, {
-      architecture,
-      states: states(model),
-      randomModel: control ? states(untrained()) : undefined,
-      labels,
-      nPosition,
-      nTrain: nProbeTrain,
-      nTest: nProbeTest,
-      nStep: nProbeStep,
-      seed,
-    });
-  };
   const all = labelsOf('all', (level) => ceilingOf(level).sentence.ancestor.value);
   const ends = labelsOf('ends', (level) => ceilingOf(level).prefix.ancestorAtEnd.value);
-  const diagonal = probe(positionProbe('diagonal'), ends, nLayer, true);
+
+  const paths = Array.from({ length: nLayer }, (_, layer) => `blocks.${layer}.residPost`);
+  const states = modelPoints(model, text, { at: paths, first: bos });
+  const last = paths.at(-1)!;
+  const randomModel = modelPoints(untrained(), text, { at: [last], first: bos }).get(last)!;
+  const common = { nPosition: nCtx, nTrain: nProbeTrain, nTest: nProbeTest, nStep: nProbeStep, seed };
+  const probe = (mask: 'full' | 'diagonal' | 'tridiagonal', labels: ProbeLabels, path: string): TrainProbeOptions => ({
+    ...common,
+    architecture: { kind: 'position', mask, ...POSITION_PROBE },
+    states: states.get(path)!,
+    randomModel: path === last ? randomModel : undefined,
+    labels,
+  });
+  const results = trainProbes(model.device, {
+    ancestor: probe('full', all, last),
+    tridiagonal: probe('tridiagonal', ends, last),
+    ...Object.fromEntries(paths.map((path) => [path, probe('diagonal', ends, path)])),
+  }) as Readonly<Record<string, TrainedProbeResult>>;
   const accuracies = ({ families }: TrainedProbeResult): Record<string, number> =>
     Object.fromEntries(Object.entries(families).map(([name, { accuracy }]) => [name, accuracy]));
   return {
-    ancestor: probe(positionProbe('full'), all, nLayer, true),
-    ancestorAtEnd: { diagonal, tridiagonal: probe(positionProbe('tridiagonal'), ends, nLayer, true) },
-    byLayer: Array.from({ length: nLayer }, (_, i) =>
-      accuracies(i + 1 === nLayer ? diagonal : probe(positionProbe('diagonal'), ends, i + 1, false)),
-    ),
+    ancestor: results.ancestor!,
+    ancestorAtEnd: { diagonal: results[last]!, tridiagonal: results.tridiagonal! },
+    byLayer: paths.map((path) => accuracies(results[path]!)),
   };
 }
 

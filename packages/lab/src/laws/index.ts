@@ -1,10 +1,42 @@
 import { ConfigError, digest, nearest } from '@physlm/base';
 import { type Expectation, type Experiment, type Recipe, type ScaleName, scaleNames } from '../recipes/recipe.js';
 import { capacityTwoBits } from './capacity-two-bits.js';
+import { cfgAncestors } from './cfg/cfg-ancestors.js';
+import { cfgAttentionAdjacent } from './cfg/cfg-attention-adjacent.js';
+import { cfgAttentionDistance } from './cfg/cfg-attention-distance.js';
+import { cfgAttentionEnds } from './cfg/cfg-attention-ends.js';
+import { cfgDistribution } from './cfg/cfg-distribution.js';
+import { cfgDiversity } from './cfg/cfg-diversity.js';
+import { cfgEnds } from './cfg/cfg-ends.js';
+import { cfgGeneration } from './cfg/cfg-generation.js';
+import { cfgHierarchy } from './cfg/cfg-hierarchy.js';
+import { cfgImplicit } from './cfg/cfg-implicit.js';
+import { cfgModeSwitch } from './cfg/cfg-mode-switch.js';
+import { cfgPositions } from './cfg/cfg-positions.js';
+import { cfgRobustness } from './cfg/cfg-robustness.js';
+import { cfgSymbols } from './cfg/cfg-symbols.js';
+import { cfgUniform } from './cfg/cfg-uniform.js';
 import { type Law, settingOf } from './law.js';
 
 /** Every law, in the order of the papers. */
-export const laws: readonly Law[] = [capacityTwoBits];
+export const laws: readonly Law[] = [
+  cfgGeneration,
+  cfgPositions,
+  cfgUniform,
+  cfgDiversity,
+  cfgDistribution,
+  cfgSymbols,
+  cfgAncestors,
+  cfgEnds,
+  cfgHierarchy,
+  cfgAttentionDistance,
+  cfgAttentionEnds,
+  cfgAttentionAdjacent,
+  cfgImplicit,
+  cfgRobustness,
+  cfgModeSwitch,
+  capacityTwoBits,
+];
 
 /**
  * The laws of a part of the series: `3.3`, or `3` for all of its sections.

@@ -1,7 +1,10 @@
 import { ConfigError, nearest } from '@physlm/base';
 import { type CapacityResults, runCapacity } from '../run-capacity.js';
+import { type CfgResults, runCfg } from '../run-cfg.js';
 import { type CapacityExperiment, capacity, capacityParameters, capacityScales } from './capacity.js';
 import { capacityReport } from './capacity-report.js';
+import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
+import { cfgReport } from './cfg-report.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
 
 const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
@@ -15,8 +18,22 @@ const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
   report: capacityReport,
 };
 
+const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {
+  name: 'cfg',
+  describe: 'Trains a small transformer on a context-free grammar: sentences, exact laws, probes for trees, attention.',
+  source: 'arXiv:2305.13673',
+  scales: Object.fromEntries(scaleNames.map((scale) => [scale, cfgScales[scale].describe])),
+  parameters: cfgParameters,
+  experiment: cfg,
+  execute: runCfg,
+  report: cfgReport,
+};
+
 /** Every recipe by name. */
-export const recipes: ReadonlyMap<string, Recipe> = new Map<string, Recipe>([['capacity', capacityRecipe]]);
+export const recipes: ReadonlyMap<string, Recipe> = new Map<string, Recipe>([
+  ['capacity', capacityRecipe],
+  ['cfg', cfgRecipe],
+]);
 
 /**
  * The recipe called `name`.
