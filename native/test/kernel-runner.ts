@@ -114,3 +114,51 @@ export function misfit(got: Float64Array, want: Float64Array, atol: number, rtol
   }
   return worst;
 }
+
+const THREADS = [1, 2, 3, 8];
+
+/** Expected values of an output, and how far off they may be. */
+export interface Want {
+  readonly values: Float64Array;
+  readonly atol: number;
+}
+
+/** Runs on every thread count: the first must fit the reference, the others must have its bits. */
+export function check(
+  name: string,
+  inputs: Spec[],
+  outputs: Spec[],
+  attrs: number[],
+  wants: readonly (Want | undefined)[],
+): void {
+  let first: Float64Array[] | undefined;
+  for (const n of THREADS) {
+    native.setThreads(n);
+    const got = runKernel(name, inputs, outputs, attrs, n === 2 ? 'plan' : 'launch');
+    if (first) {
+      const bits = (values: Float64Array): Buffer => Buffer.from(values.buffer);
+      const kept = first;
+      const same = got.every((values, i) => bits(values).equals(bits(kept[i] as Float64Array)));
+      if (!same) throw new Error(`${name} [${inputs.map((s) => s.shape.join('×'))}] has other bits on ${n} threads`);
+      continue;
+    }
+    first = got;
+    wants.forEach((want, i) => {
+      if (!want) return;
+      const worst = misfit(got[i] as Float64Array, want.values, want.atol);
+      if (!(worst <= 1)) {
+        throw new Error(
+          `${name} [${inputs.map((s) => s.shape.join('×'))}] (${attrs}) output ${i}: ${worst} times the tolerance`,
+        );
+      }
+    });
+  }
+}
+
+/** A float input. */
+export const f = (shape: number[], data: ArrayLike<number>): Spec => ({ shape, data });
+/** An integer input. */
+export const ids = (shape: number[], data: ArrayLike<number>): Spec => ({ shape, data, dtype: 'i32' });
+/** An output. */
+export const out = (...shape: number[]): Spec => ({ shape });
+export const want = (values: Float64Array, atol: number): Want => ({ values, atol });

@@ -1,54 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
-import { absent, misfit, native, noise, runKernel, type Spec } from './kernel-runner.js';
+import { absent, check, f, ids, native, noise, out, runKernel, type Want, want } from './kernel-runner.js';
 import { positionMix } from './position-mix.js';
 import * as reference from './reference.js';
 
-const THREADS = [1, 2, 3, 8];
 const isas = absent ? [] : native.isas();
-
-interface Want {
-  readonly values: Float64Array;
-  readonly atol: number;
-}
-
-/** Runs on every thread count: the first must fit the reference, the others must have its bits. */
-function check(
-  name: string,
-  inputs: Spec[],
-  outputs: Spec[],
-  attrs: number[],
-  wants: readonly (Want | undefined)[],
-): void {
-  let first: Float64Array[] | undefined;
-  for (const n of THREADS) {
-    native.setThreads(n);
-    const got = runKernel(name, inputs, outputs, attrs, n === 2 ? 'plan' : 'launch');
-    if (first) {
-      const bits = (values: Float64Array): Buffer => Buffer.from(values.buffer);
-      const kept = first;
-      const same = got.every((values, i) => bits(values).equals(bits(kept[i] as Float64Array)));
-      expect(same, `${name} [${inputs.map((s) => s.shape.join('×'))}] has other bits on ${n} threads`).toBe(true);
-      continue;
-    }
-    first = got;
-    wants.forEach((want, i) => {
-      if (!want) return;
-      const worst = misfit(got[i] as Float64Array, want.values, want.atol);
-      if (!(worst <= 1)) {
-        throw new Error(
-          `${name} [${inputs.map((s) => s.shape.join('×'))}] (${attrs}) output ${i}: ${worst} times the tolerance`,
-        );
-      }
-    });
-  }
-}
-
-const f = (shape: number[], data: ArrayLike<number>): Spec => ({ shape, data });
-const ids = (shape: number[], data: ArrayLike<number>): Spec => ({ shape, data, dtype: 'i32' });
-const out = (...shape: number[]): Spec => ({ shape });
-const want = (values: Float64Array, atol: number): Want => ({ values, atol });
 
 const ROWS = [1, 3, 7, 17, 65];
 const WIDTHS = [1, 5, 16, 33, 48];
@@ -709,7 +665,8 @@ describe.skipIf(absent).each(isas)('kernels on %s', (isa) => {
 });
 
 it.skipIf(absent)('runs every kernel of the manifest in some test here', () => {
-  const source = readFileSync(fileURLToPath(import.meta.url), 'utf8');
+  const files = ['./kernels.test.ts', './position-kernels.test.ts'];
+  const source = files.map((file) => readFileSync(new URL(file, import.meta.url), 'utf8')).join('');
   const untested = native.manifest().filter((k) => !source.includes(`'${k.name.replace(/_cpu$/, '')}'`));
   expect(untested).toEqual([]);
 });

@@ -40,6 +40,15 @@ Memory make(Shape shape, int32_t dtype = PHYSLM_F32) {
 
 int g_runs = 0;
 
+/** Puts a decoding step at the end of its caches, which its outputs but the first overwrite. */
+void step_in_place(std::vector<physlm_tensor>& tensors, size_t n_in) {
+  size_t next = n_in + 1;
+  for (size_t i = 0; i < n_in; i++) {
+    if (tensors[i].rank == 4) tensors[next++] = tensors[i];
+    if (tensors[i].dtype == PHYSLM_I32) ((int32_t*)tensors[i].data)[0] = (int32_t)tensors[n_in + 1].shape[1] - 1;
+  }
+}
+
 void run(const std::string& name, std::initializer_list<Shape> in, std::initializer_list<Shape> out,
          std::vector<double> attrs = {}, std::initializer_list<int> integers = {}) {
   int32_t n;
@@ -58,11 +67,7 @@ void run(const std::string& name, std::initializer_list<Shape> in, std::initiali
       memory.push_back(make(shape));
       tensors.push_back(memory.back().tensor);
     }
-    if (name == "attentionStep_forward") {
-      tensors[5] = tensors[1];
-      tensors[6] = tensors[2];
-      ((int32_t*)tensors[3].data)[0] = (int32_t)tensors[1].shape[1] - 1;
-    }
+    if (name.find("Step_forward") != std::string::npos) step_in_place(tensors, in.size());
     if (name.rfind("positionMix", 0) == 0)
       for (int64_t b = 0; b < tensors[2].shape[0]; b++) ((int32_t*)tensors[2].data)[b] = (int32_t)(1 + 11 * b);
     int32_t status = physlm_check(k, tensors.data(), tensors.data() + in.size());
@@ -124,6 +129,24 @@ void attention(int64_t B, int64_t T, int64_t H, int64_t G, int64_t K) {
   }
   const Shape cache = {B, T, G, K};
   run("attentionStep_forward", {{B, P}, cache, cache, {1}}, {{B, H * K}, cache, cache}, {(double)H, (double)G, (double)K, 0.3}, {3});
+  const int64_t Q = H * K;
+  const Shape x = {B, T, Q}, all = {B, T, 3 * Q}, lse = {B, H, T}, whole = {B, T, H, K};
+  for (int64_t N : {(int64_t)1, T, 2 * T - 1, 2 * T + 5})
+    for (int causal = 0; causal < 2; causal++) {
+      if (!causal && N % 2 == 0) continue;
+      const std::vector<double> attrs = {(double)H, (double)K, 0.3, (double)causal};
+      const Shape table = {N, Q};
+      run("relativeAttention_forward", {all, table, table}, {x, lse}, attrs);
+      run("relativeAttention_backward", {all, table, table, x, lse, x}, {all, table, table}, attrs);
+      if (!causal) continue;
+      run("relativeAttentionStep_forward", {{B, 3 * Q}, whole, whole, table, table, {1}}, {{B, Q}, whole, whole}, {0.3}, {5});
+      run("positionAttention_forward", {x, {H, N}}, {x, {H, T}});
+      run("positionAttention_backward", {x, {H, N}, x, {H, T}, x}, {x, {H, N}});
+      run("positionAttentionStep_forward", {{B, Q}, {H, N}, whole, {1}}, {{B, Q}, whole}, {}, {3});
+    }
+  run("uniformAttention_forward", {x}, {x}, {(double)H});
+  run("uniformAttention_backward", {x}, {x}, {(double)H});
+  run("uniformAttentionStep_forward", {{B, Q}, whole, {1}}, {{B, Q}, whole}, {}, {2});
   const std::vector<double> rotary = {(double)(H + G), (double)K, (double)(K / 2 * 2), 1e4};
   run("rotary_forward", {{B, T, P}, {T}}, {{B, T, P}}, rotary, {1});
   run("rotary_backward", {{T}, {B, T, P}}, {{B, T, P}}, rotary, {0});

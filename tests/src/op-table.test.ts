@@ -35,7 +35,7 @@ it('docs/ops.md says what is declared', async () => {
     '',
     'Every declared op of `@physlm/model`. On device `js` the reference runs; on `cpu` a native kernel of the same name. Axis letters: B batch,',
     'T position, S key position, R rows (batch × position), I and O features, D width, P packed heads or gates, H query heads, G key/value heads,',
-    'K head width, Q = H·K, F mlp width, V vocabulary, N elements. ° marks outputs that no gradient flows through. Tolerance is what the',
+    'K head width, Q = H·K, F mlp width, V vocabulary, N elements or distances. ° marks outputs that no gradient flows through. Tolerance is what the',
     'conformance test allows between a kernel in f32 and the reference in f64. All kernels are deterministic: same inputs, same bits, for any',
     'number of threads.',
     '',
