@@ -10,7 +10,7 @@ export interface WindowSource {
   readonly dVocab: number;
   /** Windows that show every group `exposures` times; the first windows of the series. */
   windowsFor(exposures: number): number;
-  /** Fills ids[0 … nCtx) and targets[0 … nCtx): the next token, or −1 where there is nothing to predict. */
+  /** Fills ids[0 … nCtx) and targets[0 … nCtx): the next token (of masked windows the hidden one), −1 where nothing is asked. */
   window(index: number, ids: Int32Array, targets: Int32Array): void;
 }
 
