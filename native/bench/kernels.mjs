@@ -1,4 +1,4 @@
-// Speed of the kernels on this machine: products and attention next to a measured peak, in the same minute.
+// Speed of the kernels on this machine: products and attention of every kind next to a measured peak, in the same minute.
 // node bench/kernels.mjs [filter]. Build the addon first (npm run build-native); PHYSLM_NATIVE names another one.
 import { createRequire } from 'node:module';
 
@@ -185,6 +185,31 @@ for (const [B, H, T, K] of [
   ];
   measure(`attention forward  ${name}`, 2 * B * H * T * T * K, plan('attention_forward', [x], [o, lse], attrs));
   measure(`attention backward ${name}`, 5 * B * H * T * T * K, plan('attention_backward', [x, o, lse, o], [x], attrs));
+  // By position: relative and GPT_pos; their flops are those of their products under the diagonal.
+  const [tables, scores] = [
+    [T, H * K],
+    [H, T],
+  ];
+  const flops = B * H * T * T * K;
+  const relative = [H, K, 1 / Math.sqrt(3 * K), 1];
+  measure(
+    `relative forward   ${name}`,
+    4 * flops,
+    plan('relativeAttention_forward', [x, tables, tables], [o, lse], relative),
+  );
+  measure(
+    `relative backward  ${name}`,
+    11 * flops,
+    plan('relativeAttention_backward', [x, tables, tables, o, lse, o], [x, tables, tables], relative),
+  );
+  measure(`position forward   ${name}`, flops, plan('positionAttention_forward', [o, scores], [o, scores]));
+  measure(
+    `position backward  ${name}`,
+    2 * flops,
+    plan('positionAttention_backward', [o, scores, o, scores, o], [o, scores]),
+  );
+  measure(`uniform forward    ${name}`, 3 * B * T * H * K, plan('uniformAttention_forward', [o], [o], [H]));
+  measure(`uniform backward   ${name}`, 3 * B * T * H * K, plan('uniformAttention_backward', [o], [o], [H]));
 }
 for (const [R, D] of [
   [2048, 64],
