@@ -5,6 +5,7 @@ import { CheckpointError, Rng } from '@physlm/base';
 import { describe, expect, it } from 'vitest';
 import {
   buildModel,
+  type GptConfig,
   gpt2,
   llama,
   loadModel,
@@ -156,6 +157,24 @@ describe('checkpoints by scheme of positions', () => {
       n_layer: 1,
     });
   });
+  it('absolute: GPT-2 as its paper has it, on the written tensors, gives the logits of the model', () => {
+    const config = gpt2(2, 2, { ...sizes, position: 'absolute', initStd: 0.3 });
+    const model = buildModel(device, config, new Rng(3));
+    const path = folder();
+    const rng = new Rng('biases and gains');
+    for (const tensor of model.parameters().values()) {
+      const values = tensor.values();
+      if (tensor.shape.length === 1) for (let i = 0; i < values.length; i++) values[i]! += 0.3 * rng.normal();
+    }
+    saveModel(path, model);
+    const stored = readSafetensors(join(path, 'model.safetensors'));
+    const tokens = [1, 5, 2, 2, 10, 0];
+    const expected = gpt2Logits((name) => stored.get(`transformer.${name}`)!.values, tokens, config);
+    const got = model.forward(device.tensor(tokens, [1, tokens.length], 'i32')).toArray();
+    got.forEach((x, i) => {
+      expect(Math.abs(x - expected[i]!)).toBeLessThan(1e-5);
+    });
+  });
   it('others: our names, and a model_type that transformers does not know', () => {
     for (const rest of [{ position: 'relative' }, { position: 'absolute', causal: false }, { dMlp: 0 }] as const) {
       expect(saved(gpt2(1, 2, { ...sizes, ...rest })).config).toMatchObject({ model_type: 'physlm_gpt' });
@@ -220,3 +239,51 @@ describe('hostile safetensors files', () => {
     expect(readSafetensors(path)).toEqual(tensors);
   });
 });
+
+/** Logits of GPT-2 from tensors with the names and layouts of `transformers`; Conv1D: y = x·W + b with W [in, out]. */
+function gpt2Logits(
+  tensor: (name: string) => Float32Array,
+  tokens: readonly number[],
+  { nLayer, nHead, dModel: D, dVocab, normEps }: GptConfig,
+): number[] {
+  const conv1d = (x: number[], name: string): number[] => {
+    const [w, b] = [tensor(`${name}.weight`), tensor(`${name}.bias`)];
+    return Array.from(b, (start, o) => x.reduce((sum, xi, i) => sum + xi * w[i * b.length + o]!, start));
+  };
+  const norm = (x: number[], name: string): number[] => {
+    const [g, b] = [tensor(`${name}.weight`), tensor(`${name}.bias`)];
+    const mean = x.reduce((a, v) => a + v, 0) / D;
+    const deviation = Math.sqrt(x.reduce((a, v) => a + (v - mean) ** 2, 0) / D + normEps);
+    return x.map((v, i) => ((v - mean) / deviation) * g[i]! + b[i]!);
+  };
+  const gelu = (v: number): number => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
+  const plus = (a: number[], b: number[]): number[] => a.map((v, i) => v + b[i]!);
+  const [wte, wpe] = [tensor('wte.weight'), tensor('wpe.weight')];
+  let x = tokens.map((id, t) => Array.from({ length: D }, (_, i) => wte[id * D + i]! + wpe[t * D + i]!));
+  const K = D / nHead;
+  for (let layer = 0; layer < nLayer; layer++) {
+    const h = `h.${layer}`;
+    const qkv = x.map((row) => conv1d(norm(row, `${h}.ln_1`), `${h}.attn.c_attn`));
+    const mixed = qkv.map((row, t) =>
+      Array.from({ length: D }, (_, i) => {
+        const head = Math.floor(i / K) * K;
+        const weights = qkv.slice(0, t + 1).map((other) => {
+          let score = 0;
+          for (let k = head; k < head + K; k++) score += row[k]! * other[D + k]!;
+          return Math.exp(score / Math.sqrt(K));
+        });
+        const total = weights.reduce((a, b) => a + b, 0);
+        return weights.reduce((sum, w, s) => sum + (w / total) * qkv[s]![2 * D + i]!, 0);
+      }),
+    );
+    x = x.map((row, t) => plus(row, conv1d(mixed[t]!, `${h}.attn.c_proj`)));
+    x = x.map((row) => {
+      const inner = conv1d(norm(row, `${h}.ln_2`), `${h}.mlp.c_fc`).map(gelu);
+      return plus(row, conv1d(inner, `${h}.mlp.c_proj`));
+    });
+  }
+  return x.flatMap((row) => {
+    const last = norm(row, 'ln_f');
+    return Array.from({ length: dVocab }, (_, v) => last.reduce((sum, xi, i) => sum + xi * wte[v * D + i]!, 0));
+  });
+}
