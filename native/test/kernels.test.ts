@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { absent, check, f, ids, native, noise, out, runKernel, type Want, want } from './kernel-runner.js';
+import { absent, check, f, ids, misfit, native, noise, out, runKernel, type Want, want } from './kernel-runner.js';
 import { positionMix } from './position-mix.js';
 import * as reference from './reference.js';
 
