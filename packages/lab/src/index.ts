@@ -17,6 +17,7 @@ export {
   type LedgerRow,
   type LedgerRun,
   lawReport,
+  lawReports,
   ledgerFolder,
   membersOf,
   mergeRun,

@@ -1,5 +1,5 @@
-import { laws, lawsOfPart, scalesOf } from '../laws/index.js';
-import { lawReport, ledgerFolder } from '../laws/ledger.js';
+import { laws, lawsOfPart } from '../laws/index.js';
+import { lawReports, ledgerFolder } from '../laws/ledger.js';
 import { decimals, duration } from '../report/number-format.js';
 import { textTable } from '../report/text-table.js';
 import { colours, type Io, say } from './io.js';
@@ -13,7 +13,7 @@ import { colours, type Io, say } from './io.js';
 export function printLaws(part: string | undefined, json: boolean, io: Io): void {
   const chosen = part === undefined ? laws : lawsOfPart(part);
   const folder = io.ledger ?? ledgerFolder();
-  const reports = chosen.map((law) => ({ law, rows: scalesOf(law).map((scale) => lawReport(law, scale, folder)) }));
+  const reports = chosen.map((law) => ({ law, rows: lawReports(law, folder) }));
   if (json) {
     say(
       io,
@@ -49,7 +49,7 @@ export function printLaws(part: string | undefined, json: boolean, io: Io): void
         io,
         `${scale.padEnd(8)}${verdict === 'not run' ? '' : `${note}; ${machine}`}${verdict === 'not run' ? note : ''}`,
       );
-      say(io, c.dim(`        ${command}`));
+      if (command !== '') say(io, c.dim(`        ${command}`));
     }
     say(io);
   }

@@ -7,6 +7,7 @@ import { cfgAttentionDistance } from './cfg/cfg-attention-distance.js';
 import { cfgAttentionEnds } from './cfg/cfg-attention-ends.js';
 import { cfgDistribution } from './cfg/cfg-distribution.js';
 import { cfgDiversity } from './cfg/cfg-diversity.js';
+import { cfgEncoders } from './cfg/cfg-encoders.js';
 import { cfgEnds } from './cfg/cfg-ends.js';
 import { cfgGeneration } from './cfg/cfg-generation.js';
 import { cfgHierarchy } from './cfg/cfg-hierarchy.js';
@@ -15,6 +16,7 @@ import { cfgModeSwitch } from './cfg/cfg-mode-switch.js';
 import { cfgPositions } from './cfg/cfg-positions.js';
 import { cfgRobustness } from './cfg/cfg-robustness.js';
 import { cfgSymbols } from './cfg/cfg-symbols.js';
+import { cfgTreebank } from './cfg/cfg-treebank.js';
 import { cfgUniform } from './cfg/cfg-uniform.js';
 import { type Law, settingOf } from './law.js';
 
@@ -28,6 +30,7 @@ export const laws: readonly Law[] = [
   cfgSymbols,
   cfgAncestors,
   cfgEnds,
+  cfgEncoders,
   cfgHierarchy,
   cfgAttentionDistance,
   cfgAttentionEnds,
@@ -35,6 +38,7 @@ export const laws: readonly Law[] = [
   cfgImplicit,
   cfgRobustness,
   cfgModeSwitch,
+  cfgTreebank,
   capacityTwoBits,
 ];
 

@@ -41,6 +41,8 @@ export interface Law {
   readonly paper: { readonly text: string; readonly unit: string };
   /** Every scale that is defined, smallest first. */
   readonly scales: Readonly<Partial<Record<ScaleName, LawScale>>>;
+  /** Why no scale is defined, for a law that cannot be tried here. */
+  readonly untested?: string;
   /** Reads the law off the results of its members. */
   measure(results: Readonly<Record<string, Results>>): LawMeasurement;
 }

@@ -5,7 +5,14 @@ import { z } from 'zod';
 import type { Environment } from '../environment.js';
 import { packageRoot } from '../package-root.js';
 import { recipeNamed, recipes } from '../recipes/index.js';
-import type { Experiment, Interval, Recipe, Results, ScaleName } from '../recipes/recipe.js';
+import {
+  type Experiment,
+  type Interval,
+  type Recipe,
+  type Results,
+  type ScaleName,
+  scaleNames,
+} from '../recipes/recipe.js';
 import { criterion, type Law, type Measurement, settingOf, type Verdict } from './law.js';
 
 const interval = z.object({ low: z.number(), high: z.number() });
@@ -202,6 +209,30 @@ export function combineSeeds(runs: readonly Measurement[]): Measurement {
   const variance = runs.reduce((sum, { ours }) => sum + (ours - mean) ** 2, 0) / (n - 1);
   const half = (STUDENT_T[n - 2] ?? 1.96) * Math.sqrt(variance / n);
   return { ours: mean, interval: { low: mean - half, high: mean + half } };
+}
+
+/** What is known about `law` at each of its scales; one line that says why when it has none. */
+export function lawReports(law: Law, folder: string): LawReport[] {
+  const scales = scaleNames.filter((scale) => law.scales[scale] !== undefined);
+  if (scales.length > 0) return scales.map((scale) => lawReport(law, scale, folder));
+  return [
+    {
+      id: law.id,
+      part: law.part,
+      claim: law.claim,
+      source: `${law.source.paper}, ${law.source.section}`,
+      paper: law.paper.text,
+      scale: 'paper',
+      ours: null,
+      interval: null,
+      seeds: [],
+      verdict: 'not run',
+      note: law.untested ?? '',
+      machine: null,
+      seconds: null,
+      command: '',
+    },
+  ];
 }
 
 /** What is known about `law` at `scale`. The verdict follows from the recorded measures by today's criterion. */
