@@ -15,6 +15,8 @@ export interface PatternBlock {
    * after their own position in a causal model. The next block overwrites it: copy what you keep.
    */
   readonly rows: Float32Array;
+  /** Tokens of the sequence. */
+  readonly T: number;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface PatternBlock {
  * @param nRow rows in a block.
  * @throws ConfigError when a layer is not in the model or `nRow` is not a positive integer.
  * @example
- * for (const { head, row0, rows } of attentionPattern(model, ids, [3])) …
+ * for (const { head, row0, rows, T } of attentionPattern(model, ids, [3])) …
  */
 export function* attentionPattern(
   model: LanguageModel,
@@ -62,7 +64,7 @@ export function* attentionPattern(
         for (let row0 = 0; row0 < T; row0 += nRow) {
           const rows = buffer.subarray(0, Math.min(nRow, T - row0) * T);
           attn.patternRows(activations, { sequence, head, row0, rows });
-          yield { layer, sequence, head, row0, rows };
+          yield { layer, sequence, head, row0, rows, T };
         }
       }
     }
