@@ -1,12 +1,15 @@
 // Node-API glue: command lists in, kernels run, errors out. Raw Node-API calls, because an eager op costs a few
-// microseconds and a wrapper would cost as much again.
+// microseconds and a wrapper would cost as much again. The same functions serve the CPU kernels and those of a library that
+// is loaded later (CUDA): each function carries the library it belongs to.
+#include <dlfcn.h>
 #include <node_api.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #if defined(__linux__)
@@ -16,6 +19,18 @@
 #include "abi.h"
 #include "dispatch.h"
 #include "runtime.h"
+
+// glibc 2.34 moved these into libc; the older versions are still there, and old systems have only them.
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define PHYSLM_OLDEST "GLIBC_2.2.5"
+#else
+#define PHYSLM_OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver dlopen,dlopen@" PHYSLM_OLDEST);
+__asm__(".symver dlsym,dlsym@" PHYSLM_OLDEST);
+__asm__(".symver dlerror,dlerror@" PHYSLM_OLDEST);
+#endif
 
 namespace {
 
@@ -34,13 +49,17 @@ struct Buffer {
 };
 
 struct Plan {
+  const physlm_library* library = nullptr;
   std::vector<Command> commands;
   std::vector<physlm_tensor> tensors;
   std::vector<double> attrs;
   std::vector<Buffer> buffers;
+  std::vector<physlm_call> calls;  // what `commands` becomes once the other vectors are complete
+  physlm_replay* replay = nullptr;
 };
 
-// The pool and the scratch memory serve one command list at a time; other threads of Node wait here.
+// The pool, the scratch memory and a device's stream serve one command list at a time; other threads of Node wait here.
+// Nobody calls into Node while holding it: that could run a finalizer, which waits here too.
 pthread_mutex_t g_engine = PTHREAD_MUTEX_INITIALIZER;
 struct Turn {
   Turn() { pthread_mutex_lock(&g_engine); }
@@ -62,9 +81,23 @@ napi_value fail(napi_env env, const char* format, ...) {
   return nullptr;
 }
 
-const char* kernel_name(int32_t kernel) {
-  int32_t n;
-  return physlm_manifest(&n)[kernel].name;
+// Memory that libraries with memory of their own gave out, by address.
+pthread_mutex_t g_allocations_lock = PTHREAD_MUTEX_INITIALIZER;
+std::map<char*, std::pair<size_t, const physlm_library*>>& allocations() {
+  static auto* all = new std::map<char*, std::pair<size_t, const physlm_library*>>;  // outlives every finalizer
+  return *all;
+}
+
+bool gave(const physlm_library* library, char* data, size_t bytes) {
+  pthread_mutex_lock(&g_allocations_lock);
+  auto it = allocations().upper_bound(data);
+  bool inside = false;
+  if (it != allocations().begin()) {
+    --it;
+    inside = it->second.second == library && data + bytes <= it->first + it->second.first;
+  }
+  pthread_mutex_unlock(&g_allocations_lock);
+  return inside;
 }
 
 size_t element_bytes(int32_t dtype) { return dtype == PHYSLM_F64 ? 8 : dtype == PHYSLM_BF16 ? 2 : 4; }
@@ -97,8 +130,9 @@ class Reader {
 
 // Fills `plan` (commands, tensors, attrs) from the encoded list; plan.buffers is there already. False: an error is thrown.
 bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
+  const physlm_library& library = *plan.library;
   int32_t n_kernels;
-  const physlm_kernel_entry* manifest = physlm_manifest(&n_kernels);
+  const physlm_kernel_entry* manifest = library.manifest(&n_kernels);
   Reader reader(words, count);
   for (int index = 0; !reader.done(); index++) {
     if (!reader.has(4)) return fail(env, "[command %d] expected 4 numbers before the tensors, got the end of the list", index);
@@ -160,21 +194,21 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
       return fail(env, "[command %d: %s] expected %d attributes, got the end of the list", index, name, (int)n_attrs);
     plan.commands.push_back({(int32_t)kernel, (uint32_t)first, (uint32_t)plan.attrs.size()});
     for (int64_t a = 0; a < n_attrs; a++) plan.attrs.push_back(reader.number());
-    if (physlm_check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
-      return fail(env, "[command %d: %s]%s", index, name, physlm_last_error());
+    if (library.check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
+      return fail(env, "[command %d: %s]%s", index, name, library.last_error());
   }
+  plan.calls.clear();
+  for (const Command& command : plan.commands)
+    plan.calls.push_back({command.kernel, plan.tensors.data() + command.tensors, plan.attrs.data() + command.attrs});
   return true;
 }
 
-// Runs one command. False: an error is thrown.
-bool run_command(napi_env env, const physlm_kernel_entry* manifest, Plan& plan, size_t index) {
-  const Command& command = plan.commands[index];
-  const physlm_kernel_entry& entry = manifest[command.kernel];
-  physlm_tensor* tensors = plan.tensors.data() + command.tensors;
-  const int32_t status = entry.run(tensors, entry.n_in, tensors + entry.n_in, entry.n_out, plan.attrs.data() + command.attrs,
-                                   entry.n_attrs, nullptr);
-  if (status == PHYSLM_OK) return true;
-  return fail(env, "[command %zu: %s]%s", index, entry.name, physlm_last_error());
+// Throws what went wrong in call `failed`; -1: in no particular one.
+napi_value fail_call(napi_env env, const Plan& plan, int32_t failed) {
+  const char* reason = plan.library->last_error();
+  if (failed < 0) return fail(env, "%s", reason);
+  int32_t n;
+  return fail(env, "[command %d: %s]%s", failed, plan.library->manifest(&n)[plan.calls[failed].kernel].name, reason);
 }
 
 bool read_words(napi_env env, napi_value value, const double** words, size_t* count) {
@@ -195,6 +229,9 @@ bool read_buffers(napi_env env, napi_value list, Plan& plan, std::vector<napi_va
     size_t bytes;
     if (napi_get_element(env, list, i, &value) != napi_ok || napi_get_arraybuffer_info(env, value, &data, &bytes) != napi_ok)
       return fail(env, "[buffers] expected an ArrayBuffer at %u, got something else", i);
+    if (plan.library->allocate && bytes > 0 && !gave(plan.library, static_cast<char*>(data), bytes))
+      return fail(env, "[buffers] expected memory of device %s at %u, got another ArrayBuffer\nMake it with allocate().",
+                  plan.library->device, i);
     plan.buffers.push_back({static_cast<char*>(data), bytes, nullptr});
     if (values) values->push_back(value);
   }
@@ -211,6 +248,13 @@ bool arguments(napi_env env, napi_callback_info info, napi_value (&values)[N]) {
   return true;
 }
 
+// The library that the called function belongs to.
+const physlm_library* library_of(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  return static_cast<const physlm_library*>(data);
+}
+
 napi_value number(napi_env env, double value) {
   napi_value out = nullptr;
   napi_create_double(env, value, &out);
@@ -225,9 +269,9 @@ napi_value string(napi_env env, const char* text) {
 
 napi_value abi_version(napi_env env, napi_callback_info) { return number(env, PHYSLM_ABI_VERSION); }
 
-napi_value manifest(napi_env env, napi_callback_info) {
+napi_value manifest(napi_env env, napi_callback_info info) {
   int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  const physlm_kernel_entry* entries = library_of(env, info)->manifest(&n);
   napi_value list;
   napi_create_array_with_length(env, n, &list);
   for (int32_t i = 0; i < n; i++) {
@@ -237,6 +281,7 @@ napi_value manifest(napi_env env, napi_callback_info) {
     napi_set_named_property(env, entry, "nIn", number(env, entries[i].n_in));
     napi_set_named_property(env, entry, "nOut", number(env, entries[i].n_out));
     napi_set_named_property(env, entry, "nAttr", number(env, entries[i].n_attrs));
+    napi_set_named_property(env, entry, "bf16", number(env, entries[i].bf16));
     napi_set_element(env, list, i, entry);
   }
   return list;
@@ -294,6 +339,10 @@ void drop_plan(napi_env env, void* data, void*) {
   Plan* plan = static_cast<Plan*>(data);
   for (const Buffer& buffer : plan->buffers)
     if (buffer.keep) napi_delete_reference(env, buffer.keep);
+  if (plan->replay) {
+    Turn turn;
+    plan->library->drop_replay(plan->replay);
+  }
   delete plan;
 }
 
@@ -316,11 +365,12 @@ napi_value compile(napi_env env, napi_callback_info info) {
   size_t count = 0;
   if (!arguments(env, info, args) || !read_words(env, args[0], &words, &count)) return nullptr;
   Plan* plan = new Plan;
+  plan->library = library_of(env, info);
   std::vector<napi_value> values;
   napi_value out = nullptr;
   bool ready = read_buffers(env, args[1], *plan, &values) && parse(env, *plan, words, count);
   for (size_t i = 0; ready && i < values.size(); i++) {
-    advise(plan->buffers[i]);
+    if (!plan->library->allocate) advise(plan->buffers[i]);
     ready = napi_create_reference(env, values[i], 1, &plan->buffers[i].keep) == napi_ok;
   }
   if (!ready || napi_create_external(env, plan, drop_plan, nullptr, &out) != napi_ok) {
@@ -361,18 +411,12 @@ napi_value run(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, args)) return nullptr;
   Plan* plan = open_plan(env, args[0]);
   if (!plan) return nullptr;
-  Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < plan->commands.size(); i++)
-    if (!run_command(env, entries, *plan, i)) return nullptr;
-  return nullptr;
-}
-
-double now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+  int32_t failed = -1, status;
+  {
+    Turn turn;
+    status = plan->library->run(plan->calls.data(), (int32_t)plan->calls.size(), &plan->replay, &failed);
+  }
+  return status ? fail_call(env, *plan, failed) : nullptr;
 }
 
 napi_value profile(napi_env env, napi_callback_info info) {
@@ -380,22 +424,18 @@ napi_value profile(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, args)) return nullptr;
   Plan* plan = open_plan(env, args[0]);
   if (!plan) return nullptr;
-  const size_t count = plan->commands.size();
+  const size_t count = plan->calls.size();
   void* memory;
   napi_value buffer, out;
   if (napi_create_arraybuffer(env, count * sizeof(double), &memory, &buffer) != napi_ok ||
       napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &out) != napi_ok)
     return fail(env, "[profile] no memory for %zu times", count);
-  double* times = static_cast<double*>(memory);
-  Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < count; i++) {
-    const double start = now_ns();
-    if (!run_command(env, entries, *plan, i)) return nullptr;
-    times[i] = now_ns() - start;
+  int32_t failed = -1, status;
+  {
+    Turn turn;
+    status = plan->library->profile(plan->calls.data(), (int32_t)count, static_cast<double*>(memory), &failed);
   }
-  return out;
+  return status ? fail_call(env, *plan, failed) : out;
 }
 
 napi_value launch(napi_env env, napi_callback_info info) {
@@ -408,29 +448,141 @@ napi_value launch(napi_env env, napi_callback_info info) {
   plan.tensors.clear();
   plan.attrs.clear();
   plan.buffers.clear();
+  plan.library = library_of(env, info);
   if (!read_buffers(env, args[1], plan, nullptr) || !parse(env, plan, words, count)) return nullptr;
+  int32_t failed = -1, status;
+  {
+    Turn turn;
+    status = plan.library->run(plan.calls.data(), (int32_t)plan.calls.size(), nullptr, &failed);
+  }
+  return status ? fail_call(env, plan, failed) : nullptr;
+}
+
+// --- libraries that are loaded when asked for --------------------------------------------------------------------------
+
+napi_value description(napi_env env, napi_callback_info info) { return string(env, library_of(env, info)->description()); }
+
+void release(napi_env, void* data, void* hint) {
+  const auto* library = static_cast<const physlm_library*>(hint);
+  pthread_mutex_lock(&g_allocations_lock);
+  allocations().erase(static_cast<char*>(data));
+  pthread_mutex_unlock(&g_allocations_lock);
   Turn turn;
-  int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
-  for (size_t i = 0; i < plan.commands.size(); i++)
-    if (!run_command(env, entries, plan, i)) return nullptr;
-  return nullptr;
+  library->release(data);
+}
+
+napi_value allocate(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  const physlm_library* library = library_of(env, info);
+  double bytes;
+  if (napi_get_value_double(env, args[0], &bytes) != napi_ok || !(bytes >= 1 && bytes <= kMaxExact))
+    return fail(env, "[allocate] expected a number of bytes from 1 on, got something else");
+  void* data;
+  {
+    Turn turn;
+    data = library->allocate((uint64_t)bytes);
+  }
+  if (!data) return fail(env, "[allocate] no memory for %.0f bytes on device %s", bytes, library->device);
+  pthread_mutex_lock(&g_allocations_lock);
+  allocations()[static_cast<char*>(data)] = {(size_t)bytes, library};
+  pthread_mutex_unlock(&g_allocations_lock);
+  napi_value out;
+  if (napi_create_external_arraybuffer(env, data, (size_t)bytes, release, const_cast<physlm_library*>(library), &out) !=
+      napi_ok) {
+    release(env, data, const_cast<physlm_library*>(library));
+    return fail(env, "[allocate] this JavaScript runtime takes no memory from outside, device %s needs that", library->device);
+  }
+  return out;
+}
+
+napi_value synchronize(napi_env env, napi_callback_info info) {
+  const physlm_library* library = library_of(env, info);
+  int32_t status;
+  {
+    Turn turn;
+    status = library->synchronize();
+  }
+  return status ? fail(env, "%s", library->last_error()) : nullptr;
+}
+
+// Loads a library once for the process and never unloads it: its threads and its driver may still be at work. NULL: `why`.
+const physlm_library* load_library(const std::string& path, std::string* why) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static auto* loaded = new std::map<std::string, const physlm_library*>;
+  pthread_mutex_lock(&lock);
+  const physlm_library* library = nullptr;
+  const auto known = loaded->find(path);
+  if (known != loaded->end()) {
+    library = known->second;
+  } else if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+    auto entry = reinterpret_cast<const physlm_library* (*)(void)>(dlsym(handle, "physlm_cuda_library"));
+    if (!entry)
+      *why = "it is not a library of physlm kernels (no physlm_cuda_library)";
+    else if (entry()->abi_version != PHYSLM_ABI_VERSION)
+      *why = "it has ABI version " + std::to_string(entry()->abi_version) + ", expected " +
+             std::to_string(PHYSLM_ABI_VERSION) + "; build it again";
+    else
+      (*loaded)[path] = library = entry();
+  } else {
+    *why = dlerror();
+  }
+  pthread_mutex_unlock(&lock);
+  return library;
+}
+
+bool export_functions(napi_env env, napi_value to, const physlm_library* library);
+
+napi_value open_library(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, args[0], nullptr, 0, &length) != napi_ok)
+    return fail(env, "[openLibrary] expected a path, got something else");
+  std::string path(length, 0), why;
+  napi_get_value_string_utf8(env, args[0], &path[0], length + 1, &length);
+  const physlm_library* library = load_library(path, &why);
+  const char* unavailable = nullptr;
+  if (library) {
+    Turn turn;
+    unavailable = library->unavailable();
+  }
+  if (!library || unavailable) return fail(env, "%s", library ? unavailable : why.c_str());
+  napi_value out;
+  napi_create_object(env, &out);
+  return export_functions(env, out, library) ? out : nullptr;
+}
+
+struct Function {
+  const char* name;
+  napi_callback call;
+};
+
+bool export_all(napi_env env, napi_value to, const physlm_library* library, const Function* functions, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    napi_value value;
+    if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call,
+                             const_cast<physlm_library*>(library), &value) != napi_ok ||
+        napi_set_named_property(env, to, functions[i].name, value) != napi_ok)
+      return fail(env, "[%s] could not be exported", functions[i].name);
+  }
+  return true;
+}
+
+bool export_functions(napi_env env, napi_value to, const physlm_library* library) {
+  const Function common[] = {{"manifest", manifest}, {"description", description}, {"addressModulo", address_modulo},
+                             {"compile", compile}, {"run", run}, {"profile", profile}, {"launch", launch}};
+  const Function own_memory[] = {{"allocate", allocate}, {"synchronize", synchronize}};
+  return export_all(env, to, library, common, sizeof common / sizeof *common) &&
+         (!library->allocate || export_all(env, to, library, own_memory, sizeof own_memory / sizeof *own_memory));
 }
 
 napi_value init(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback call;
-  } functions[] = {{"abiVersion", abi_version}, {"manifest", manifest}, {"isa", isa}, {"isas", isas},
-                   {"setIsa", set_isa}, {"threads", threads}, {"setThreads", set_threads},
-                   {"addressModulo", address_modulo}, {"compile", compile}, {"run", run}, {"profile", profile},
-                   {"launch", launch}};
-  for (const auto& function : functions) {
-    napi_value value;
-    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value) != napi_ok ||
-        napi_set_named_property(env, exports, function.name, value) != napi_ok)
-      return fail(env, "[%s] could not be exported", function.name);
-  }
+  const Function functions[] = {{"abiVersion", abi_version}, {"isa", isa}, {"isas", isas}, {"setIsa", set_isa},
+                                {"threads", threads}, {"setThreads", set_threads}, {"openLibrary", open_library}};
+  if (!export_functions(env, exports, physlm_cpu_library()) ||
+      !export_all(env, exports, nullptr, functions, sizeof functions / sizeof *functions))
+    return nullptr;
   return exports;
 }
 

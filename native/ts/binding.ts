@@ -6,15 +6,17 @@ export interface KernelEntry {
   readonly nOut: number;
   /** A backward kernel takes the attributes of its forward kernel. */
   readonly nAttr: number;
+  /** Bit i: tensor i, inputs before outputs, may be bf16 instead of f32. */
+  readonly bf16: number;
 }
 
-/** A checked command list that {@link NativeBinding.run} replays; it keeps its buffers alive. Opaque. */
+/** A checked command list that {@link KernelLibrary.run} replays; it keeps its buffers alive. Opaque. */
 export interface NativePlan {
   readonly __brand: 'NativePlan';
 }
 
 /**
- * The addon. Commands lie one after another in a Float64Array:
+ * The kernels of one device. Commands lie one after another in a Float64Array:
  *
  * `[kernelIndex, nIn, nOut, nAttr, tensor × (nIn + nOut), attr × nAttr]` with
  * tensor = `[bufferIndex, byteOffset, dtype, rank, shape × rank]`.
@@ -27,9 +29,48 @@ export interface NativePlan {
  * `x·wᵀ` of more than 8 rows, and in every op on rows, a row's bits do not depend on the rows around it. Threads
  * of Node (worker_threads) take turns. Errors are plain `Error` with `code` `'native'`.
  */
-export interface NativeBinding {
-  abiVersion(): number;
+export interface KernelLibrary {
   manifest(): KernelEntry[];
+  /** What the kernels run on: the instruction set, or the GPU with its driver. */
+  description(): string;
+  /** Base address of the buffer's bytes modulo `modulus`, so that sub-allocations can be aligned. */
+  addressModulo(buffer: ArrayBuffer, modulus: number): number;
+  /**
+   * Checks and resolves a command list once.
+   *
+   * @throws Error naming the command: unknown kernel, wrong arity, a tensor out of its buffer's bounds or misaligned, wrong
+   * dtype, shapes that do not fit each other, overlapping memory, memory that the device cannot reach.
+   */
+  compile(commands: Float64Array, buffers: readonly ArrayBuffer[]): NativePlan;
+  /**
+   * Runs every command in order; on a device with {@link synchronize} it may return before they are done.
+   *
+   * @throws Error with the command, the kernel's name and its reason (a token out of range, no memory); commands before it
+   * have run. Also when a buffer was detached since {@link compile}.
+   */
+  run(plan: NativePlan): void;
+  /** As {@link run}. @returns nanoseconds spent in each command. */
+  profile(plan: NativePlan): Float64Array;
+  /** {@link compile} and {@link run} once, keeping nothing: for eager ops. */
+  launch(commands: Float64Array, buffers: readonly ArrayBuffer[]): void;
+  /**
+   * Zeroed memory that both the host and the device reach; absent where kernels take any ArrayBuffer. The host may read and
+   * write it after {@link synchronize} only.
+   *
+   * @throws Error when the device has no memory left.
+   */
+  allocate?(byteLength: number): ArrayBuffer;
+  /**
+   * Waits until every command is done; absent where run() waits.
+   *
+   * @throws Error with what went wrong since the last call (a token out of range, a lost device).
+   */
+  synchronize?(): void;
+}
+
+/** The addon: the CPU kernels, and the way to those of other devices. */
+export interface NativeBinding extends KernelLibrary {
+  abiVersion(): number;
   /** Instruction set in use: `avx512`, `avx2` or `generic`. The environment variable `PHYSLM_CPU_ISA` sets the first. */
   isa(): string;
   /** The instruction sets this CPU can run, best first. */
@@ -40,24 +81,10 @@ export interface NativeBinding {
   threads(): number;
   /** @throws Error when `n` is not a whole number from 1 on. More than 64 means 64. */
   setThreads(n: number): void;
-  /** Base address of the buffer's bytes modulo `modulus`, so that sub-allocations can be aligned. */
-  addressModulo(buffer: ArrayBuffer, modulus: number): number;
   /**
-   * Checks and resolves a command list once.
+   * Loads a library of kernels for another device; it stays loaded until the process ends.
    *
-   * @throws Error naming the command: unknown kernel, wrong arity, a tensor out of its buffer's bounds or misaligned, wrong
-   * dtype, shapes that do not fit each other, overlapping memory.
+   * @throws Error with one sentence: no such file, another ABI version, no such device on this machine.
    */
-  compile(commands: Float64Array, buffers: readonly ArrayBuffer[]): NativePlan;
-  /**
-   * Runs every command in order.
-   *
-   * @throws Error with the command, the kernel's name and its reason (a token out of range, no memory); commands before it
-   * have run. Also when a buffer was detached since {@link compile}.
-   */
-  run(plan: NativePlan): void;
-  /** As {@link run}. @returns nanoseconds spent in each command. */
-  profile(plan: NativePlan): Float64Array;
-  /** {@link compile} and {@link run} once, keeping nothing: for eager ops. */
-  launch(commands: Float64Array, buffers: readonly ArrayBuffer[]): void;
+  openLibrary(path: string): KernelLibrary;
 }

@@ -111,7 +111,7 @@ function expectClose(got: Values, expected: Values, { atol, rtol }: Tolerance, w
 function guarded(device: Device): { make: Parameters<typeof call>[5]; check: () => void; restore: () => void } {
   const buffers: { bytes: Uint8Array; start: number; length: number }[] = [];
   const allocate = (byteLength: number): Memory => {
-    const buffer = new ArrayBuffer(GUARD + byteLength + GUARD);
+    const buffer = device.buffer(GUARD + byteLength + GUARD);
     const bytes = new Uint8Array(buffer).fill(GUARD_BYTE);
     // Poison: a kernel that adds to its output instead of writing it would show.
     new Float32Array(buffer, GUARD, byteLength / 4).fill(Number.NaN);

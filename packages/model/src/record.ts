@@ -2,6 +2,7 @@ import { invariant } from '@physlm/base';
 import type { NativePlan } from '@physlm/native';
 import { type Command, encodeCommands } from './command.js';
 import { type Device, runJs } from './device.js';
+import { inHalfPrecision } from './half-precision.js';
 import { planArena } from './plan-arena.js';
 import type { Memory, Tensor } from './tensor.js';
 
@@ -32,7 +33,8 @@ export class Recorder {
   /** Drops dead commands, places intermediates in one arena and hands the rest to the device. */
   finish<T extends Readonly<Record<string, Tensor>>>(results: T): Recorded<T> {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
-    const commands = liveCommands(this.#commands, kept);
+    const live = liveCommands(this.#commands, kept);
+    const commands = this.device.precision === 'bf16' ? inHalfPrecision(this.device, live, kept) : live;
     const { offsets, byteLength } = planArena(commands, kept);
     const arena = this.device.allocate(byteLength);
     const { buffer, start } = arena.place();

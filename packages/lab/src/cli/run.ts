@@ -65,7 +65,7 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
     );
   }
 
-  const device = openDevice(name, { nThread: flags.threads });
+  const device = openDevice(name, { nThread: flags.threads, precision: name === 'cuda' ? 'bf16' : 'f32' });
   if (because !== undefined) {
     note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
   }
@@ -73,7 +73,9 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   const native =
     device.native === undefined
       ? ''
-      : ` (${device.native.isa()}, ${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'})`;
+      : ` (${device.native.description()}, ${
+          device.name === 'cpu' ? `${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'}` : device.precision
+        })`;
   note(io, `${experiment.name}: ${recipe.scales[scale]}${standard ? '' : ', with --set'}`);
   note(io, `device ${device.name}${native}, ${path}`);
 
