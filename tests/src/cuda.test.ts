@@ -25,7 +25,7 @@ import { describe, expect, it } from 'vitest';
 
 const status = deviceStatus('cuda');
 const skipped = status.available ? '' : ` (skipped: ${status.reason})`;
-const nCtx = 70;
+const nCtx = 35;
 const sizes = { dModel: 64, dVocab: 50, nCtx };
 const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, tied': gpt2(2, 2, sizes),
@@ -75,12 +75,12 @@ const distance = (a: readonly number[], b: readonly number[]): number => norm(a.
 
 describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda${skipped}: %s`, (_, config) => {
   it('gives the bits of eager steps in f32, whether launched, captured or replayed', () => {
-    const eager = steps(cuda('f32'), config, 4, false);
-    expect(steps(cuda('f32'), config, 4, true)).toEqual(eager);
+    const eager = steps(cuda('f32'), config, 3, false);
+    expect(steps(cuda('f32'), config, 3, true)).toEqual(eager);
     const js = steps(openDevice('js'), config, 1, false);
     const once = steps(cuda('f32'), config, 1, true);
     expect(distance(once.gradients, js.gradients)).toBeLessThan(2e-5);
-    expect(eager.losses[3]).toBeLessThan(eager.losses[0]!);
+    expect(eager.losses[2]).toBeLessThan(eager.losses[0]!);
   });
 
   it('stays close to f32 in bf16, with the same bits each time', () => {
@@ -90,9 +90,9 @@ describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda$
     const error = distance(rounded.gradients, exact.gradients);
     expect(error).toBeGreaterThan(1e-5); // it is another arithmetic
     expect(error).toBeLessThan(2e-2);
-    const long = steps(cuda('bf16'), config, 4, true);
-    expect(steps(cuda('bf16'), config, 4, true)).toEqual(long);
-    expect(long.losses[3]).toBeLessThan(long.losses[0]!);
+    const long = steps(cuda('bf16'), config, 3, true);
+    expect(long.losses.slice(0, 1)).toEqual(rounded.losses);
+    expect(long.losses[2]).toBeLessThan(long.losses[0]!);
   });
 });
 
@@ -110,7 +110,7 @@ describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
     const bytes = (precision: Precision): number => {
       const device = cuda(precision);
       const model = buildModel(device, configs['gpt, tied']!, new Rng('weights'));
-      const ids = device.zeros([8, nCtx], 'i32');
+      const ids = device.zeros([24, nCtx], 'i32');
       return device.withoutGrad(() => device.record(() => ({ logits: model.forward(ids) }))).arenaBytes;
     };
     expect(bytes('bf16')).toBeLessThan(0.75 * bytes('f32'));

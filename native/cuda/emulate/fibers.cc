@@ -173,7 +173,8 @@ void block_barrier() {
   for (Fiber& fiber : b.fibers) fiber.waits_for = nullptr;
 }
 
-const unsigned char (*exchange(const void* value, size_t bytes))[kSlotBytes] {
+const unsigned char (*exchange(const void* value, size_t bytes,
+                               void (*complete)(unsigned char (*slots)[kSlotBytes])))[kSlotBytes] {
   Block& b = g_block;
   Warp& warp = b.warps[b.current->warp];
   auto& table = warp.slots[warp.turn];
@@ -181,6 +182,7 @@ const unsigned char (*exchange(const void* value, size_t bytes))[kSlotBytes] {
   if (++warp.arrived < kWarp) {
     wait_for("its warp");
   } else {
+    if (complete) complete(table);
     warp.arrived = 0;
     warp.turn ^= 1;
     Fiber* first = &b.fibers[b.current->warp * kWarp];

@@ -57,8 +57,12 @@ struct Block {
 Block& block();
 /** Gives way until all threads of the block are here. */
 void block_barrier();
-/** Shows `bytes` to the warp; returns the table of all lanes, valid until the exchange after the next. */
-const unsigned char (*exchange(const void* value, size_t bytes))[kSlotBytes];
+/**
+ * Shows `bytes` to the warp; returns the table of all lanes, valid until the exchange after the next. `complete` is called by
+ * the last lane to come and may change the table.
+ */
+const unsigned char (*exchange(const void* value, size_t bytes,
+                               void (*complete)(unsigned char (*slots)[kSlotBytes]) = nullptr))[kSlotBytes];
 /** Runs `body` once for every thread of every block. Throws std::runtime_error when the kernel breaks a rule. */
 void run_grid(Index grid, Index size, size_t shared_bytes, const std::function<void()>& body);
 

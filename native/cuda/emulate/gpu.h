@@ -78,26 +78,36 @@ inline uint32_t pack_bf16(float low, float high) { return round_bf16(low) | (uin
 inline float exp2_fast(float x) { return exp2f(x); }
 inline float from_bf16(uint32_t pair, int which) { return __uint_as_float(which ? pair & 0xffff0000u : pair << 16); }
 
-/** Lane l of the instruction holds rows l/4 and l/4+8 of a and c, column l/4 of b, and pairs from 2·(l%4) on. */
+/**
+ * Lane l of the instruction holds rows l/4 and l/4+8 of a and c, column l/4 of b, and pairs from 2·(l%4) on. The last lane
+ * to come does the work of all.
+ */
 inline void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  const unsigned char(*all)[emulate::kSlotBytes] = emulate::exchange(mine, sizeof mine);
-  const int lane = emulate::block().current->lane;
-  auto word = [&](int from, int i) {
-    uint32_t w;
-    memcpy(&w, all[from] + 4 * i, 4);
-    return w;
-  };
-  for (int e = 0; e < 4; e++) {
-    const int row = lane / 4 + (e >= 2 ? 8 : 0), column = 2 * (lane % 4) + e % 2;
-    float sum = c[e];
-    for (int k = 0; k < 16; k++) {
-      const uint32_t pa = word(row % 8 * 4 + k % 8 / 2, (row >= 8) + 2 * (k >= 8));
-      const uint32_t pb = word(column * 4 + k % 8 / 2, 4 + (k >= 8));
-      sum += from_bf16(pa, k % 2) * from_bf16(pb, k % 2);
-    }
-    c[e] = sum;
-  }
+  struct Lane {
+    uint32_t a[4], b[2];
+    float c[4];
+  } mine;
+  memcpy(mine.a, a, sizeof a);
+  memcpy(mine.b, b, sizeof b);
+  memcpy(mine.c, c, sizeof c);
+  const unsigned char(*all)[emulate::kSlotBytes] =
+      emulate::exchange(&mine, sizeof mine, [](unsigned char(*slots)[emulate::kSlotBytes]) {
+        auto lane = [&](int l) -> Lane& { return *reinterpret_cast<Lane*>(slots[l]); };
+        float A[16][16], B[16][8], C[16][8];
+        for (int l = 0; l < 32; l++)
+          for (int p = 0; p < 2; p++) {
+            const int row = l / 4, pair = 2 * (l % 4) + p;
+            for (int q = 0; q < 4; q++) A[row + 8 * (q % 2)][pair + 8 * (q / 2)] = from_bf16(lane(l).a[q], p);
+            for (int q = 0; q < 2; q++) B[pair + 8 * q][row] = from_bf16(lane(l).b[q], p);
+            for (int q = 0; q < 2; q++) C[row + 8 * q][pair] = lane(l).c[2 * q + p];
+          }
+        for (int i = 0; i < 16; i++)
+          for (int k = 0; k < 16; k++)
+            for (int j = 0; j < 8; j++) C[i][j] += A[i][k] * B[k][j];
+        for (int l = 0; l < 32; l++)
+          for (int e = 0; e < 4; e++) lane(l).c[e] = C[l / 4 + 8 * (e / 2)][2 * (l % 4) + e % 2];
+      });
+  memcpy(c, reinterpret_cast<const Lane*>(all[emulate::block().current->lane])->c, sizeof c);
 }
 
 inline void load_matrices_by(uint32_t (&r)[4], const void* row, bool transposed) {
