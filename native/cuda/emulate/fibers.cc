@@ -110,8 +110,8 @@ void prepare(Fiber& fiber, size_t index) {
   fiber.stack_pointer = sp;
 }
 
-/** The order in which threads get their turn: any must give the same bits. */
-std::vector<int> thread_order(int n, uint64_t salt) {
+/** The order in which warps, or lanes, get their turn: any must give the same bits. */
+std::vector<int> order_of(int n, uint64_t salt) {
   std::vector<int> order(n);
   for (int i = 0; i < n; i++) order[i] = i;
   const char* wish = getenv("PHYSLM_EMULATE_ORDER");
@@ -134,18 +134,23 @@ std::vector<int> thread_order(int n, uint64_t salt) {
                            std::to_string(b.y) + "," + std::to_string(b.z) + ": " + why);
 }
 
-void run_block(const std::vector<int>& order) {
+/** A warp runs as far as it can before the next gets its turn: the furthest apart that barriers let warps drift. */
+void run_block(const std::vector<int>& warps, const std::vector<int>& lanes) {
   Block& b = g_block;
-  const int n = (int)b.fibers.size();
-  for (int left = n; left > 0;) {
+  for (int left = (int)b.fibers.size(); left > 0;) {
     bool moved = false;
-    for (int i : order) {
-      Fiber& fiber = b.fibers[i];
-      if (fiber.finished || fiber.waits_for) continue;
-      moved = true;
-      b.current = &fiber;
-      physlm_switch(&g_scheduler, fiber.stack_pointer);
-      if (fiber.finished) left--;
+    for (int warp : warps) {
+      for (bool going = true; going;) {
+        going = false;
+        for (int lane : lanes) {
+          Fiber& fiber = b.fibers[warp * kWarp + lane];
+          if (fiber.finished || fiber.waits_for) continue;
+          going = moved = true;
+          b.current = &fiber;
+          physlm_switch(&g_scheduler, fiber.stack_pointer);
+          if (fiber.finished) left--;
+        }
+      }
     }
     if (!moved) {
       std::string waiting;
@@ -225,7 +230,7 @@ void run_grid(Index grid, Index size, size_t shared_bytes, const std::function<v
       prepare(fiber, i);
     }
     for (Warp& warp : b.warps) warp.arrived = warp.turn = 0;
-    run_block(thread_order(n, at));
+    run_block(order_of(n / kWarp, at), order_of(kWarp, ~at));
     for (const Fiber& fiber : b.fibers)
       if (!fiber.copies.empty()) refuse("a thread ended with copies under way");
     for (size_t i = 0; i < kGuard; i++)
