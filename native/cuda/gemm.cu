@@ -9,13 +9,6 @@
 
 namespace {
 
-/** Adds the bias, stores c, stores gelu(c). */
-DEVICE void finish(const Product& p, int64_t m, int64_t n, float value) {
-  if (p.bias) value += p.bias[n];
-  if (p.c.data) store_one(p.c, m * p.N + n, value);
-  if (p.y.data) store_one(p.y, m * p.N + n, gelu(value));
-}
-
 DEVICE void store_pair(const Floats& x, int64_t i, float first, float second) {
   if (x.half) {
     reinterpret_cast<uint32_t*>(x.data)[i / 2] = gpu::pack_bf16(first, second);
@@ -35,16 +28,6 @@ DEVICE void finish_pair(const Product& p, int64_t m, int64_t n, float first, flo
   if (p.bias) first += p.bias[n], second += p.bias[n + 1];
   if (p.c.data) store_pair(p.c, m * p.N + n, first, second);
   if (p.y.data) store_pair(p.y, m * p.N + n, gelu(first), gelu(second));
-}
-
-/** Block `index` of tiles_m·tiles_n: eight rows of tiles at a time, so that their operands stay in L2. */
-struct Tile {
-  int64_t m, n;
-};
-DEVICE Tile tile_at(int64_t index, int64_t tiles_m, int64_t tiles_n) {
-  const int64_t group = index / (8 * tiles_n), inside = index % (8 * tiles_n);
-  const int64_t rows = tiles_m - 8 * group < 8 ? tiles_m - 8 * group : 8;
-  return {8 * group + inside % rows, inside / rows};
 }
 
 // --- f32 -----------------------------------------------------------------------------------------------------------------
@@ -192,7 +175,7 @@ __global__ void __launch_bounds__(256) multiply_bf16(Product p, int64_t depth, f
 
 // --- split sums ------------------------------------------------------------------------------------------------------------
 
-__global__ void add_splits(Product p, const float* partial, int64_t splits) {
+__global__ void add_splits_kernel(Product p, const float* partial, int64_t splits) {
   const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x, n = p.M * p.N;
   if (i >= n) return;
   float total = partial[i];
@@ -200,35 +183,44 @@ __global__ void add_splits(Product p, const float* partial, int64_t splits) {
   finish(p, i / p.N, i % p.N, total);
 }
 
-/** Few tiles and a long sum: as many chains as fill two waves of an H100, each of 512 terms at least. By shape alone. */
-int64_t splits_for(int64_t tiles, int64_t K) { return most(1, least(ceil_div(264, tiles), least(64, K / 512))); }
-
 bool in_chunks(const Operand& o) { return o.ld % 8 == 0 && (uintptr_t)o.x.data % 16 == 0; }
 
 }  // namespace
 
+// Few tiles and a long sum: as many chains as fill two waves of an H100, each of 512 terms at least.
+int32_t split(const Product& p, int64_t tiles, int64_t slice, Splits* out) {
+  const int64_t wanted = most(1, least(ceil_div(264, tiles), least(64, p.K / 512)));
+  out->depth = most(slice, ceil_div(ceil_div(p.K, wanted), slice) * slice);
+  out->count = most(1, ceil_div(p.K, out->depth));
+  out->partial = nullptr;
+  if (out->count == 1) return PHYSLM_OK;
+  out->partial = static_cast<float*>(scratch(kSlotPartial, out->count * p.M * p.N * sizeof(float)));
+  return out->partial ? PHYSLM_OK : physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for partial products");
+}
+
+void add_splits(const Product& p, const Splits& splits) {
+  if (splits.partial)
+    start(add_splits_kernel, dim3((unsigned)ceil_div(p.M * p.N, 256)), 256, 0, p, (const float*)splits.partial, splits.count);
+}
+
 int32_t multiply(const Product& p) {
   if (p.M == 0 || p.N == 0) return PHYSLM_OK;
+  if (suits_sm90(p)) return multiply_sm90(p);
   const bool halves = p.a.x.half || p.b.x.half;
-  const int64_t side = halves ? kTile : kSide, slice = halves ? kSlice : kDepth;
+  const int64_t side = halves ? kTile : kSide;
   const int64_t tiles = ceil_div(p.M, side) * ceil_div(p.N, side);
-  int64_t splits = splits_for(tiles, p.K);
-  const int64_t depth = most(slice, ceil_div(ceil_div(p.K, splits), slice) * slice);
-  splits = most(1, ceil_div(p.K, depth));
-  float* partial = nullptr;
-  if (splits > 1) {
-    partial = static_cast<float*>(scratch(kSlotPartial, splits * p.M * p.N * sizeof(float)));
-    if (!partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for partial products");
-  }
-  const dim3 grid((unsigned)tiles, 1, (unsigned)splits);
+  Splits splits;
+  if (int32_t status = split(p, tiles, halves ? kSlice : kDepth, &splits)) return status;
+  const dim3 grid((unsigned)tiles, 1, (unsigned)splits.count);
   if (halves) {
     const auto kernel = p.a.turned ? p.b.turned ? multiply_bf16<true, true> : multiply_bf16<true, false>
                         : p.b.turned ? multiply_bf16<false, true>
                                      : multiply_bf16<false, false>;
-    start(kernel, grid, 256, 2 * kStages * kTileBytes, p, depth, partial, (int)in_chunks(p.a), (int)in_chunks(p.b));
+    start(kernel, grid, 256, 2 * kStages * kTileBytes, p, splits.depth, splits.partial, (int)in_chunks(p.a),
+          (int)in_chunks(p.b));
   } else {
-    start(multiply_f32, grid, 256, 2 * kDepth * kPitch * sizeof(float), p, depth, partial);
+    start(multiply_f32, grid, 256, 2 * kDepth * kPitch * sizeof(float), p, splits.depth, splits.partial);
   }
-  if (partial) start(add_splits, dim3((unsigned)ceil_div(p.M * p.N, 256)), 256, 0, p, (const float*)partial, splits);
+  add_splits(p, splits);
   return PHYSLM_OK;
 }

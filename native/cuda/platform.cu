@@ -1,11 +1,13 @@
 // platform.h on the CUDA runtime, which is linked statically: a machine without a driver gets a reason, not a missing library.
 #include "platform.h"
 
+#include <cuda.h>
 #include <stdio.h>
 
 namespace {
 
 cudaStream_t g_stream = nullptr;
+int g_major = 0, g_minor = 0, g_multiprocessors = 0;
 char g_reason[256];
 char g_description[256];
 
@@ -50,6 +52,9 @@ bool look() {
     snprintf(g_reason, sizeof g_reason, "no stream on %s: %s", properties.name, cudaGetErrorString(cudaGetLastError()));
     return false;
   }
+  g_major = properties.major;
+  g_minor = properties.minor;
+  g_multiprocessors = properties.multiProcessorCount;
   snprintf(g_description, sizeof g_description, "%s, compute capability %d.%d, driver CUDA %d.%d, runtime %d.%d",
            properties.name, properties.major, properties.minor, driver / 1000, driver / 10 % 100, runtime / 1000,
            runtime / 10 % 100);
@@ -65,6 +70,33 @@ const char* platform_unavailable(void) {
 }
 
 const char* platform_description(void) { return g_description; }
+
+bool platform_hopper(void) { return g_major == 9 && g_minor == 0; }
+int platform_multiprocessors(void) { return g_multiprocessors; }
+
+int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride,
+                            int box_outer) {
+  static_assert(sizeof(gpu::TensorMap) == sizeof(CUtensorMap), "TensorMap stands for CUtensorMap");
+  static decltype(&cuTensorMapEncodeTiled) encode = nullptr;
+  if (!encode) {
+    cudaDriverEntryPointQueryResult found;
+    void* function = nullptr;
+    if (int32_t status = status_of(
+            cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found), "tensor map"))
+      return status;
+    if (!function) return physlm_fail(PHYSLM_DEVICE_LOST, "[tensor map] the driver has no cuTensorMapEncodeTiled");
+    encode = reinterpret_cast<decltype(encode)>(function);
+  }
+  const cuuint64_t sizes[2] = {(cuuint64_t)inner, (cuuint64_t)outer}, strides[1] = {(cuuint64_t)stride * 2};
+  const cuuint32_t box[2] = {64, (cuuint32_t)box_outer}, steps[2] = {1, 1};
+  const CUresult result = encode(reinterpret_cast<CUtensorMap*>(map), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+                                 const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result == CUDA_SUCCESS) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[tensor map] the driver refused %lld×%lld, rows %lld apart (error %d)",
+                     (long long)outer, (long long)inner, (long long)stride, (int)result);
+}
 
 void* platform_allocate(size_t bytes) {
   void* memory = nullptr;

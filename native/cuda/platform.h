@@ -4,12 +4,21 @@
 #define PHYSLM_CUDA_PLATFORM_H
 
 #include "../cpp/abi.h"
-#include "gpu.h"
+#include "gpu_sm90.h"
 
 /** NULL when there is a device that these kernels run on, or one sentence that says why not. Asks once. */
 const char* platform_unavailable(void);
 /** The device's name, and what else belongs into an environment file. */
 const char* platform_description(void);
+
+/** Whether the kernels for Hopper (sm_90a) run here. */
+bool platform_hopper(void);
+int platform_multiprocessors(void);
+/**
+ * Describes a bf16 matrix [outer][inner] with rows `stride` elements apart, of which boxes [box_outer][64] are fetched. The
+ * address and the rows must be aligned to 16 bytes.
+ */
+int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride, int box_outer);
 
 /** Zeroed memory that host and device both reach; NULL when memory is out. */
 void* platform_allocate(size_t bytes);

@@ -33,6 +33,7 @@ const sizes = fc.constantFrom(1, 2, 7, 8, 9, 16, 31, 63, 64, 65, 127, 128, 129, 
 
 afterEach(() => {
   delete process.env.PHYSLM_EMULATE_ORDER;
+  delete process.env.PHYSLM_EMULATE_SM;
 });
 
 describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
@@ -65,8 +66,37 @@ describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
     );
   });
 
+  // Shapes that Hopper's kernel takes: both tile widths, ragged edges, several tiles a block, sums that are split.
+  it.each([
+    [64, 192, 64],
+    [136, 40, 24],
+    [200, 384, 72],
+    [392, 136, 136],
+    [128, 64, 1096],
+    [520, 200, 16],
+  ] as const)('multiply whole numbers exactly on every generation: %i×%i×%i', (M, N, K) => {
+    const [a, b] = [whole(M * K, 1), whole(K * N, 2)];
+    for (const [ta, tb] of [
+      [false, true],
+      [false, false],
+      [true, false],
+      [true, true],
+    ] as const) {
+      const expected = product(M, N, K, a, b, ta, tb);
+      for (const sm of ['80', '90']) {
+        process.env.PHYSLM_EMULATE_SM = sm;
+        const operands: Operand[] = [
+          { shape: ta ? [K, M] : [M, K], kind: 'bf16', data: a },
+          { shape: tb ? [N, K] : [K, N], kind: 'bf16', data: b },
+        ];
+        const [c] = runCuda('matmul_forward', operands, [{ shape: [M, N] }], [Number(ta), Number(tb)]);
+        expect(c, `sm_${sm}, A${ta ? ' turned' : ''}, B${tb ? '' : ' turned'}`).toEqual(expected);
+      }
+    }
+  });
+
   it('add bias, keep what goes into GELU and round once', () => {
-    const [R, I, O] = [70, 40, 136];
+    const [R, I, O] = [270, 40, 200];
     const [x, w, bias] = [noise(R * I, 1), noise(O * I, 2), noise(O, 3)];
     const rounded = (v: ArrayLike<number>) => Float64Array.from(v as ArrayLike<number>, toBf16);
     const pre = product(R, O, I, rounded(x), rounded(w), false, true).map((v, i) => v + Math.fround(bias[i % O]!));
@@ -247,10 +277,22 @@ describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
         [{ shape: [R, V] }, { shape: [9, V] }, { shape: [9] }],
       ),
     ];
+    const wide = () =>
+      runCuda(
+        'matmul_forward',
+        [
+          { shape: [400, 200], kind: 'bf16', data: noise(80_000, 10) },
+          { shape: [256, 200], kind: 'bf16', data: noise(51_200, 11) },
+        ],
+        [{ shape: [400, 256], kind: 'bf16' }],
+        [0, 1],
+      );
     const forward = all();
+    const forwardProduct = wide();
     for (const order of ['backward', '1', '2']) {
       process.env.PHYSLM_EMULATE_ORDER = order;
       expect(all(), order).toEqual(forward);
+      expect(wide(), order).toEqual(forwardProduct);
     }
   });
 

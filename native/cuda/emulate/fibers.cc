@@ -134,6 +134,13 @@ std::vector<int> order_of(int n, uint64_t salt) {
                            std::to_string(b.y) + "," + std::to_string(b.z) + ": " + why);
 }
 
+/** Begins the next phase when everyone has arrived and all bytes are here. */
+void settle(Barrier* barrier) {
+  if (barrier->pending > 0 || barrier->bytes != 0) return;
+  barrier->pending = (int16_t)barrier->count;
+  barrier->phase ^= 1;
+}
+
 /** A warp runs as far as it can before the next gets its turn: the furthest apart that barriers let warps drift. */
 void run_block(const std::vector<int>& warps, const std::vector<int>& lanes) {
   Block& b = g_block;
@@ -144,15 +151,24 @@ void run_block(const std::vector<int>& warps, const std::vector<int>& lanes) {
         going = false;
         for (int lane : lanes) {
           Fiber& fiber = b.fibers[warp * kWarp + lane];
+          if (fiber.barrier && barrier(fiber.barrier)->phase != (uint32_t)fiber.parity)
+            fiber.barrier = nullptr, fiber.waits_for = nullptr;
           if (fiber.finished || fiber.waits_for) continue;
           going = moved = true;
           b.current = &fiber;
           physlm_switch(&g_scheduler, fiber.stack_pointer);
+          if (b.broken) refuse(b.broken);
           if (fiber.finished) left--;
         }
       }
     }
-    if (!moved) {
+    if (!moved && !b.transfers.empty()) {
+      const Transfer transfer = b.transfers.front();
+      b.transfers.erase(b.transfers.begin());
+      transfer.run();
+      barrier(transfer.barrier)->bytes -= transfer.bytes;
+      settle(barrier(transfer.barrier));
+    } else if (!moved) {
       std::string waiting;
       for (const Fiber& fiber : b.fibers)
         if (!fiber.finished && waiting.size() < 200)
@@ -176,6 +192,32 @@ void block_barrier() {
   if (++b.arrived < (int)b.fibers.size()) return wait_for("the block's barrier");
   b.arrived = 0;
   for (Fiber& fiber : b.fibers) fiber.waits_for = nullptr;
+}
+
+void named_barrier(int id, int count, bool waits) {
+  Block& b = g_block;
+  static const char* const names[16] = {"", "barrier 1", "barrier 2", "barrier 3", "barrier 4", "barrier 5", "barrier 6"};
+  if (++b.named[id] < count) return waits ? wait_for(names[id]) : void();
+  b.named[id] = 0;
+  for (Fiber& fiber : b.fibers)
+    if (fiber.waits_for == names[id]) fiber.waits_for = nullptr;
+}
+
+void barrier_arrive(uint64_t* at, int expected_bytes) {
+  Barrier* b = barrier(at);
+  b->bytes += expected_bytes;
+  if (--b->pending < 0) {
+    g_block.broken = "more arrivals at an mbarrier than it was made for";
+    give_way();
+  }
+  settle(b);
+}
+
+void barrier_wait(uint64_t* at, int parity) {
+  if (barrier(at)->phase != (uint32_t)parity) return;
+  g_block.current->barrier = at;
+  g_block.current->parity = parity;
+  wait_for("an mbarrier");
 }
 
 const unsigned char (*exchange(const void* value, size_t bytes,
@@ -221,6 +263,9 @@ void run_grid(Index grid, Index size, size_t shared_bytes, const std::function<v
     b.block = {(unsigned)(at % grid.x), (unsigned)(at / grid.x % grid.y), (unsigned)(at / grid.x / grid.y)};
     memset(b.shared, 0xff, shared_bytes + kGuard);
     b.arrived = 0;
+    memset(b.named, 0, sizeof b.named);
+    b.transfers.clear();
+    b.broken = nullptr;
     for (int i = 0; i < n; i++) {
       Fiber& fiber = b.fibers[i];
       fiber = Fiber();
@@ -232,7 +277,8 @@ void run_grid(Index grid, Index size, size_t shared_bytes, const std::function<v
     for (Warp& warp : b.warps) warp.arrived = warp.turn = 0;
     run_block(order_of(n / kWarp, at), order_of(kWarp, ~at));
     for (const Fiber& fiber : b.fibers)
-      if (!fiber.copies.empty()) refuse("a thread ended with copies under way");
+      if (!fiber.copies.empty() || !fiber.products.empty()) refuse("a thread ended with copies or products under way");
+    if (!b.transfers.empty()) refuse("the block ended with fetches under way");
     for (size_t i = 0; i < kGuard; i++)
       if (b.shared[shared_bytes + i] != 0xff) refuse("a write behind its shared memory, at +" + std::to_string(i));
   }

@@ -25,6 +25,29 @@ struct Copy {
   int group;
 };
 
+/** A product of a warp group that has not happened yet; d is this thread's share of the results. */
+struct Product {
+  int group, n;
+  uint64_t a, b;
+  bool turned_a, turned_b, accumulate;
+  float* d;
+};
+
+/** A fetch by TMA that has not happened yet. */
+struct Transfer {
+  uint64_t* barrier;
+  int bytes;
+  std::function<void()> run;
+};
+
+/** What an mbarrier's 8 bytes hold here. */
+struct Barrier {
+  uint16_t count;
+  int16_t pending;
+  int32_t bytes : 31;
+  uint32_t phase : 1;
+};
+
 constexpr int kWarp = 32;
 constexpr int kSlotBytes = 64;
 
@@ -36,6 +59,10 @@ struct Fiber {
   int lane = 0, warp = 0;
   std::vector<Copy> copies;
   int groups = 0;
+  std::vector<Product> products;
+  int product_groups = 0;
+  uint64_t* barrier = nullptr;  // waits for this one to leave the phase of this parity
+  int parity = 0;
 };
 
 /** What the lanes of a warp show each other; two tables in turn, so that one barrier per exchange is enough. */
@@ -49,6 +76,9 @@ struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   int arrived = 0;
+  int named[16] = {};  // threads that arrived at each named barrier
+  std::vector<Transfer> transfers;
+  const char* broken = nullptr;  // the rule that a thread broke
   Fiber* current = nullptr;
   unsigned char* shared = nullptr;
 };
@@ -57,6 +87,10 @@ struct Block {
 Block& block();
 /** Gives way until all threads of the block are here. */
 void block_barrier();
+void named_barrier(int id, int count, bool waits);
+inline Barrier* barrier(uint64_t* at) { return reinterpret_cast<Barrier*>(at); }
+void barrier_arrive(uint64_t* barrier, int expected_bytes);
+void barrier_wait(uint64_t* barrier, int parity);
 /**
  * Shows `bytes` to the warp; returns the table of all lanes, valid until the exchange after the next. `complete` is called by
  * the last lane to come and may change the table.

@@ -44,6 +44,21 @@ const char* platform_unavailable(void) {
 }
 const char* platform_description(void) { return "emulated on the host"; }
 
+// PHYSLM_EMULATE_SM=80 plays an older card.
+bool platform_hopper(void) {
+  const char* wish = getenv("PHYSLM_EMULATE_SM");
+  return !wish || strcmp(wish, "80");
+}
+int platform_multiprocessors(void) { return 3; }
+
+int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride,
+                            int box_outer) {
+  if ((uintptr_t)data % 16 || stride % 8 || box_outer > 256)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[tensor map] a matrix that no GPU takes");
+  *map = {static_cast<const uint16_t*>(data), inner, outer, stride, 64, box_outer};
+  return PHYSLM_OK;
+}
+
 void* platform_allocate(size_t bytes) {
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes)) return nullptr;
