@@ -38,7 +38,7 @@ class Functions(c.Structure):
         ("run", c.CFUNCTYPE(c.c_int32, c.POINTER(Call), c.c_int32, c.POINTER(c.c_void_p), c.POINTER(c.c_int32))),
         ("profile", c.c_void_p),
         ("drop_replay", c.CFUNCTYPE(None, c.c_void_p)),
-        ("allocate", c.CFUNCTYPE(c.c_void_p, c.c_uint64)),
+        ("allocate", c.CFUNCTYPE(c.c_void_p, c.c_uint64, c.c_int32)),
         ("release", c.CFUNCTYPE(None, c.c_void_p)),
         ("synchronize", c.CFUNCTYPE(c.c_int32)),
     ]
@@ -101,7 +101,7 @@ class Array:
         width = {"f32": 4, "bf16": 2, "i32": 4}[kind]
         size = int(np.prod(self.shape))
         self.bytes = GUARD + size * width + GUARD
-        self.base = library.f.allocate(self.bytes)
+        self.base = library.f.allocate(self.bytes, 0)
         if not self.base:
             raise MemoryError(f"no memory for {self.bytes} bytes")
         self.raw = np.ctypeslib.as_array((c.c_uint8 * self.bytes).from_address(self.base))

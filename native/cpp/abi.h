@@ -73,8 +73,9 @@ typedef struct {
   // Runs the calls and writes nanoseconds for each.
   int32_t (*profile)(const physlm_call* calls, int32_t n_calls, double* ns, int32_t* failed);
   void (*drop_replay)(physlm_replay* replay);
-  // Memory that both the host and the device reach, zeroed; NULL in a library that works on any memory of the host.
-  void* (*allocate)(uint64_t bytes);
+  // Memory that both the host and the device reach, zeroed, near the device unless `host`; NULL in a library that works on
+  // any memory of the host.
+  void* (*allocate)(uint64_t bytes, int32_t host);
   void (*release)(void* memory);
   // Waits until the host may read results; reports what went wrong since the last call. NULL where run() waits.
   int32_t (*synchronize)(void);

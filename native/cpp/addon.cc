@@ -472,16 +472,19 @@ void release(napi_env, void* data, void* hint) {
 }
 
 napi_value allocate(napi_env env, napi_callback_info info) {
-  napi_value args[1];
+  napi_value args[2];
   if (!arguments(env, info, args)) return nullptr;
   const physlm_library* library = library_of(env, info);
   double bytes;
+  bool host;
   if (napi_get_value_double(env, args[0], &bytes) != napi_ok || !(bytes >= 1 && bytes <= kMaxExact))
     return fail(env, "[allocate] expected a number of bytes from 1 on, got something else");
+  if (napi_get_value_bool(env, args[1], &host) != napi_ok)
+    return fail(env, "[allocate] expected whether it lies near the host, got something else");
   void* data;
   {
     Turn turn;
-    data = library->allocate((uint64_t)bytes);
+    data = library->allocate((uint64_t)bytes, host);
   }
   if (!data) return fail(env, "[allocate] no memory for %.0f bytes on device %s", bytes, library->device);
   pthread_mutex_lock(&g_allocations_lock);

@@ -154,7 +154,9 @@ void drop_replay(physlm_replay* replay) {
   delete replay;
 }
 
-void* allocate(uint64_t bytes) { return platform_unavailable() ? nullptr : platform_allocate(bytes); }
+void* allocate(uint64_t bytes, int32_t host) {
+  return platform_unavailable() ? nullptr : platform_allocate(bytes, host != 0);
+}
 
 }  // namespace
 
@@ -184,7 +186,7 @@ void* scratch(Slot slot, int64_t bytes) {
 
 uint64_t* problem_record(void) {
   if (!g_problem) {
-    g_problem = static_cast<uint64_t*>(platform_allocate(sizeof(uint64_t)));
+    g_problem = static_cast<uint64_t*>(platform_allocate(sizeof(uint64_t), true));
     if (g_problem) *g_problem = ~uint64_t{0};
   }
   g_problem_possible = true;

@@ -3,6 +3,9 @@
 
 #include <cuda.h>
 #include <stdio.h>
+#include <string.h>
+
+#include <set>
 
 namespace {
 
@@ -15,6 +18,11 @@ int32_t status_of(cudaError_t error, const char* where) {
   if (error == cudaSuccess) return PHYSLM_OK;
   if (error == cudaErrorMemoryAllocation) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "[%s] no memory left on the GPU", where);
   return physlm_fail(PHYSLM_DEVICE_LOST, "[%s] %s (%s)", where, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+std::set<void*>& pinned() {
+  static auto* all = new std::set<void*>;  // outlives every finalizer
+  return *all;
 }
 
 /** Looks for a device once; fills g_reason or g_description. */
@@ -98,9 +106,19 @@ int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner
                      (long long)outer, (long long)inner, (long long)stride, (int)result);
 }
 
-void* platform_allocate(size_t bytes) {
+void* platform_allocate(size_t bytes, bool host) {
   void* memory = nullptr;
-  if (platform_unavailable() || status_of(cudaMallocManaged(&memory, bytes), "allocate")) {
+  if (platform_unavailable()) return nullptr;
+  if (host) {
+    // Pinned: the GPU reads and writes it over the bus, and no page wanders.
+    if (status_of(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "allocate")) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    pinned().insert(memory);
+    return memset(memory, 0, bytes);
+  }
+  if (status_of(cudaMallocManaged(&memory, bytes), "allocate")) {
     cudaGetLastError();
     return nullptr;
   }
@@ -119,7 +137,14 @@ void* platform_allocate(size_t bytes) {
 }
 
 // Also called when the process ends, perhaps after the driver has gone: what it answers then does not matter.
-void platform_release(void* memory) { cudaFree(memory); }
+void platform_release(void* memory) {
+  if (pinned().erase(memory) == 0) {
+    cudaFree(memory);
+    return;
+  }
+  cudaStreamSynchronize(g_stream);
+  cudaFreeHost(memory);
+}
 
 void* platform_allocate_scratch(size_t bytes) {
   void* memory = nullptr;

@@ -20,8 +20,8 @@ int platform_multiprocessors(void);
  */
 int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride, int box_outer);
 
-/** Zeroed memory that host and device both reach; NULL when memory is out. */
-void* platform_allocate(size_t bytes);
+/** Zeroed memory that host and device both reach, near the host or near the device; NULL when memory is out. */
+void* platform_allocate(size_t bytes, bool host);
 /** Waits for the device first. */
 void platform_release(void* memory);
 /** Memory of the device alone; NULL when memory is out. */

@@ -80,7 +80,7 @@ export function runCuda(
     const { shape, kind = 'f32', data } = operand;
     const size = shape.reduce((a, b) => a * b, 1);
     const start = GUARD + shift * bytesOf[kind];
-    const buffer = cuda.allocate!(start + size * bytesOf[kind] + GUARD);
+    const buffer = cuda.allocate!(start + size * bytesOf[kind] + GUARD, false);
     new Uint8Array(buffer).fill(0xff);
     if (data !== undefined) write(buffer, start, kind, data);
     words.push(buffers.length, start, code[kind], shape.length, ...shape);

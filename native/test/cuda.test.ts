@@ -302,12 +302,12 @@ describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
     expect(() => cuda.launch(words, [new ArrayBuffer(16)])).toThrow(
       '[buffers] expected memory of device cuda at 0, got another ArrayBuffer\nMake it with allocate().',
     );
-    expect(() => cuda.allocate!(0)).toThrow('[allocate] expected a number of bytes from 1 on');
-    expect(() => cuda.allocate!(1e15)).toThrow('[allocate] no memory for 1000000000000000 bytes on device cuda');
+    expect(() => cuda.allocate!(0, false)).toThrow('[allocate] expected a number of bytes from 1 on');
+    expect(() => cuda.allocate!(1e15, true)).toThrow('[allocate] no memory for 1000000000000000 bytes on device cuda');
   });
 
   it('finish in order: what a run wrote is there after synchronize, and a plan replays', () => {
-    const buffer = cuda.allocate!(64);
+    const buffer = cuda.allocate!(64, true);
     const values = new Float32Array(buffer);
     const add = cuda.manifest().findIndex(({ name }) => name === 'add_forward_cuda');
     const t = (at: number): number[] => [0, at * 4, 0, 1, 4];
@@ -377,7 +377,7 @@ describe.skipIf(skipped !== '' || addon === undefined)(`loading CUDA kernels${sk
       const cuda = native.openLibrary(path);
       const again = native.openLibrary(path);
       const fill = cuda.manifest().findIndex((k) => k.name === 'fill_forward_cuda');
-      const b = cuda.allocate(400);
+      const b = cuda.allocate(400, false);
       for (let i = 0; i < 20; i++) again.launch(Float64Array.from([fill, 0, 1, 1, 0, 0, 0, 1, 100, 7]), [b]);
       cuda.synchronize();
       console.log(new Float32Array(b)[99]);`;

@@ -55,11 +55,12 @@ export interface KernelLibrary {
   launch(commands: Float64Array, buffers: readonly ArrayBuffer[]): void;
   /**
    * Zeroed memory that both the host and the device reach; absent where kernels take any ArrayBuffer. The host may read and
-   * write it after {@link synchronize} only.
+   * write it after {@link synchronize} only. It lies near the device; with `host` near the host, for what the host reads or
+   * writes all the time.
    *
    * @throws Error when the device has no memory left.
    */
-  allocate?(byteLength: number): ArrayBuffer;
+  allocate?(byteLength: number, host: boolean): ArrayBuffer;
   /**
    * Waits until every command is done; absent where run() waits.
    *

@@ -59,7 +59,7 @@ int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner
   return PHYSLM_OK;
 }
 
-void* platform_allocate(size_t bytes) {
+void* platform_allocate(size_t bytes, bool) {
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes)) return nullptr;
   return memset(memory, 0, bytes);
@@ -69,7 +69,7 @@ void platform_release(void* memory) {
   free(memory);
 }
 void* platform_allocate_scratch(size_t bytes) {
-  void* memory = platform_allocate(bytes);
+  void* memory = platform_allocate(bytes, false);
   return memory ? memset(memory, 0xff, bytes) : nullptr;
 }
 

@@ -113,9 +113,9 @@ export class Device {
     return tensor;
   }
 
-  /** A tensor of zeros with its own memory. */
-  zeros(shape: Shape, dtype: Dtype = 'f32'): Tensor {
-    return new Tensor(this, this.allocate(sizeOf(shape) * bytesPerElement[dtype]), 0, dtype, shape);
+  /** A tensor of zeros with its own memory; on a GPU near the host if the host reads or writes it at every step. */
+  zeros(shape: Shape, dtype: Dtype = 'f32', near: 'device' | 'host' = 'device'): Tensor {
+    return new Tensor(this, this.allocate(sizeOf(shape) * bytesPerElement[dtype], near), 0, dtype, shape);
   }
 
   /** Where an op puts a result: unwritten memory of the current scope, or a planned place of the step being recorded. */
@@ -128,13 +128,13 @@ export class Device {
   }
 
   /** Zeroed memory that belongs to whoever holds it, aligned for vector loads on native devices. */
-  allocate(byteLength: number): Memory {
-    return new Memory(byteLength, this.#aligned(this.buffer(byteLength + ALIGNMENT)));
+  allocate(byteLength: number, near: 'device' | 'host' = 'device'): Memory {
+    return new Memory(byteLength, this.#aligned(this.buffer(byteLength + ALIGNMENT, near)));
   }
 
   /** Zeroed bytes that the kernels of this device can reach. */
-  buffer(byteLength: number): ArrayBuffer {
-    return this.native?.allocate?.(byteLength) ?? new ArrayBuffer(byteLength);
+  buffer(byteLength: number, near: 'device' | 'host' = 'device'): ArrayBuffer {
+    return this.native?.allocate?.(byteLength, near === 'host') ?? new ArrayBuffer(byteLength);
   }
 
   /**

@@ -35,6 +35,14 @@ export class Recorder {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
     const live = liveCommands(this.#commands, kept);
     const commands = this.device.precision === 'bf16' ? inHalfPrecision(this.device, live, kept) : live;
+    // What the caller reads after each run lies near the host where that is another place.
+    if (this.device.native?.allocate !== undefined) {
+      for (const memory of kept) {
+        if (!memory.planned) continue;
+        const { buffer, start } = this.device.allocate(memory.byteLength, 'host').place();
+        memory.assign(buffer, start);
+      }
+    }
     const { offsets, byteLength } = planArena(commands, kept);
     const arena = this.device.allocate(byteLength);
     const { buffer, start } = arena.place();

@@ -66,10 +66,10 @@ export class StepProgram {
     this.moments = { m: this.arena.like(), v: this.arena.like() };
     const partSize = batchSize / nAccumulate;
     const rows = partSize * nCtx;
-    this.#ids = device.zeros([partSize, nCtx], 'i32');
-    this.#targets = device.zeros([rows], 'i32');
-    this.#weight = device.zeros([rows]);
-    this.#hyper = device.zeros([8]);
+    this.#ids = device.zeros([partSize, nCtx], 'i32', 'host');
+    this.#targets = device.zeros([rows], 'i32', 'host');
+    this.#weight = device.zeros([rows], 'f32', 'host');
+    this.#hyper = device.zeros([8], 'f32', 'host');
     this.#partIds = Array.from({ length: nAccumulate }, () => new Int32Array(rows));
     this.#partTargets = Array.from({ length: nAccumulate }, () => new Int32Array(rows));
     if (nAccumulate === 1) {
