@@ -176,11 +176,11 @@ __global__ void __launch_bounds__(256) multiply_bf16(Product p, int64_t depth, f
 // --- split sums ------------------------------------------------------------------------------------------------------------
 
 __global__ void add_splits_kernel(Product p, const float* partial, int64_t splits) {
-  const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x, n = p.M * p.N;
+  const uint32_t i = blockIdx.x * 256 + threadIdx.x, N = (uint32_t)p.N, n = (uint32_t)p.M * N;  // few tiles: it fits
   if (i >= n) return;
   float total = partial[i];
   for (int64_t s = 1; s < splits; s++) total += partial[s * n + i];
-  finish(p, i / p.N, i % p.N, total);
+  finish(p, i / N, i % N, total);
 }
 
 bool in_chunks(const Operand& o) { return o.ld % 8 == 0 && (uintptr_t)o.x.data % 16 == 0; }

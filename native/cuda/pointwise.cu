@@ -130,34 +130,48 @@ int32_t gate_width(const physlm_tensor& wide, int64_t F) {
 constexpr int kColumns = 32, kGroups = 8;  // a block: 32 columns, eight groups of rows
 constexpr int64_t kChunkRows = 256;        // rows of one partial sum; part of the bits
 
-/** Sums of rows begin..end of 32 columns by eight groups in order, then over the groups in order; valid in group 0. */
-template <class Read>
-DEVICE float sum_columns(int64_t begin, int64_t end, bool inside, const Read& read) {
+/** A column's chunks by eight groups in order, then the groups in order. */
+__global__ void add_chunks_kernel(const float* partial, int64_t n_chunks, int64_t stride, Floats out, int64_t n) {
   float* const room = gpu::shared<float>();
   const int column = threadIdx.x % kColumns, group = threadIdx.x / kColumns;
-  const int64_t depth = (end - begin + kGroups - 1) / kGroups;
-  const int64_t from = begin + group * depth, to = from + depth < end ? from + depth : end;
+  const int64_t i = (int64_t)blockIdx.x * kColumns + column;
+  const int64_t depth = (n_chunks + kGroups - 1) / kGroups;
+  const int64_t from = group * depth, to = from + depth < n_chunks ? from + depth : n_chunks;
   float total = 0;
-  if (inside)
-    for (int64_t r = from; r < to; r++) total += read(r);
+  if (i < n)
+    for (int64_t c = from; c < to; c++) total += partial[c * stride + i];
   room[group * kColumns + column] = total;
   gpu::sync();
-  for (int g = 1; g < kGroups && group == 0; g++) total += room[g * kColumns + column];
-  return total;
+  if (group > 0 || i >= n) return;
+  for (int g = 1; g < kGroups; g++) total += room[g * kColumns + column];
+  store_one(out, i, total);
 }
 
-__global__ void add_chunks_kernel(const float* partial, int64_t n_chunks, int64_t stride, Floats out, int64_t n) {
-  const int64_t i = (int64_t)blockIdx.x * kColumns + threadIdx.x % kColumns;
-  const float total = sum_columns(0, n_chunks, i < n, [&](int64_t c) { return partial[c * stride + i]; });
-  if (i < n && threadIdx.x < kColumns) store_one(out, i, total);
-}
-
+/** partial[chunk][width]: sums of 256 rows, V columns a thread, by eight groups in order. */
+template <int V>
 __global__ void sum_rows_kernel(Floats x, int64_t rows, int64_t width, float* partial) {
-  const int64_t i = (int64_t)blockIdx.x * kColumns + threadIdx.x % kColumns, c = blockIdx.y;
-  const int64_t end = (c + 1) * kChunkRows < rows ? (c + 1) * kChunkRows : rows;
-  const float total =
-      sum_columns(c * kChunkRows, end, i < width, [&](int64_t r) { return load_one(x, r * width + i); });
-  if (i < width && threadIdx.x < kColumns) partial[c * width + i] = total;
+  float* const room = gpu::shared<float>();
+  const int lane = threadIdx.x % kColumns, group = threadIdx.x / kColumns;
+  const int64_t i = ((int64_t)blockIdx.x * kColumns + lane) * V;
+  constexpr int64_t kDepth = kChunkRows / kGroups;
+  const int64_t from = blockIdx.y * kChunkRows + group * kDepth, to = from + kDepth < rows ? from + kDepth : rows;
+  float total[V] = {};
+  if (i < width)
+    for (int64_t r = from; r < to; r++) {
+      float v[V];
+      load(x, r * width + i, v);
+#pragma unroll
+      for (int j = 0; j < V; j++) total[j] += v[j];
+    }
+#pragma unroll
+  for (int j = 0; j < V; j++) room[(group * V + j) * kColumns + lane] = total[j];
+  gpu::sync();
+  if (group > 0 || i >= width) return;
+#pragma unroll
+  for (int j = 0; j < V; j++) {
+    for (int g = 1; g < kGroups; g++) total[j] += room[(g * V + j) * kColumns + lane];
+    partial[blockIdx.y * width + i + j] = total[j];
+  }
 }
 
 }  // namespace
@@ -172,8 +186,11 @@ int32_t sum_rows(Floats x, int64_t rows, int64_t width, Floats out) {
   if (chunks > 65535) return physlm_fail(PHYSLM_BAD_ARGUMENT, "[rows] expected at most 16 million, got %lld", (long long)rows);
   float* const partial = static_cast<float*>(scratch(kSlotPartial, chunks * width * sizeof(float)));
   if (!partial) return PHYSLM_OUT_OF_MEMORY;
-  start(sum_rows_kernel, dim3((unsigned)ceil_div(width, kColumns), (unsigned)chunks), kColumns * kGroups,
-        kColumns * kGroups * sizeof(float), x, rows, width, partial);
+  const bool eights = width % 8 == 0 && (uintptr_t)x.data % 16 == 0;
+  const int V = eights ? 8 : 1;
+  start(eights ? sum_rows_kernel<8> : sum_rows_kernel<1>,
+        dim3((unsigned)ceil_div(width, (int64_t)kColumns * V), (unsigned)chunks), kColumns * kGroups,
+        kColumns * kGroups * V * sizeof(float), x, rows, width, partial);
   add_chunks(partial, chunks, width, out, width);
   return PHYSLM_OK;
 }

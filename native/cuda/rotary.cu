@@ -16,25 +16,21 @@ __global__ void rotary_table(const int32_t* positions, int64_t T, int64_t half, 
   table[2 * at + 1] = (float)sin(angle);
 }
 
-/** A thread does a pair, or two elements that pass through; pairs of a row are numbered head by head. */
-__global__ void rotate(Floats x, const float* table, Floats y, int64_t n_pairs, int64_t T, int64_t P, int64_t heads, int64_t K,
-                       int64_t half, float direction, int in_place) {
-  const int64_t at = (int64_t)blockIdx.x * kBlock + threadIdx.x;
-  if (at >= n_pairs) return;
-  const int64_t row_pairs = heads * half + (P - 2 * heads * half);
-  const int64_t r = at / row_pairs, i = at % row_pairs;
-  if (i < heads * half) {
-    const int64_t h = i / half, pair = i % half, lo = r * P + h * K + pair;
-    const float* const turn = table + 2 * (r % T * half + pair);
-    const float c = turn[0], s = turn[1] * direction, a = load_one(x, lo), b = load_one(x, lo + half);
+/** A block does a row: first the pairs that turn, head by head, then (unless in place) what passes through. */
+__global__ void rotate(Floats x, const float* table, Floats y, int T, int P, int heads, int K, int half, float direction,
+                       int in_place) {
+  const int64_t row = (int64_t)blockIdx.x * P;
+  const float* const turns = table + (int64_t)(blockIdx.x % T) * half * 2;
+  for (int i = threadIdx.x; i < heads * half; i += kBlock) {
+    const int h = i / half, pair = i % half;
+    const int64_t lo = row + h * K + pair;
+    const float c = turns[2 * pair], s = turns[2 * pair + 1] * direction, a = load_one(x, lo), b = load_one(x, lo + half);
     store_one(y, lo, a * c - b * s);
     store_one(y, lo + half, b * c + a * s);
-  } else if (!in_place) {
-    // What is left of each rotated head, then the other columns.
-    const int64_t rest = i - heads * half, left = K - 2 * half;
-    const int64_t column = rest < heads * left ? rest / left * K + 2 * half + rest % left : rest + 2 * heads * half;
-    store_one(y, r * P + column, load_one(x, r * P + column));
   }
+  if (in_place) return;
+  for (int i = threadIdx.x; i < P; i += kBlock)
+    if (i >= heads * K || i % K >= 2 * half) store_one(y, row + i, load_one(x, row + i));
 }
 
 int32_t turn(const physlm_tensor& x, const physlm_tensor& positions, physlm_tensor& y, const double* attrs, float direction) {
@@ -51,10 +47,9 @@ int32_t turn(const physlm_tensor& x, const physlm_tensor& positions, physlm_tens
   if (T * half > 0)
     start(rotary_table, dim3((unsigned)ceil_div(T * half, kBlock)), kBlock, 0, static_cast<const int32_t*>(positions.data), T,
           half, log2(attrs[3]), table);
-  const int64_t n_pairs = R * (P - heads * half);
-  if (n_pairs > 0)
-    start(rotate, dim3((unsigned)ceil_div(n_pairs, kBlock)), kBlock, 0, floats(x), (const float*)table, floats(y), n_pairs, T,
-          P, heads, K, half, direction, (int)(x.data == y.data));
+  if (R > 0 && P > 0)
+    start(rotate, dim3((unsigned)R), kBlock, 0, floats(x), (const float*)table, floats(y), (int)T, (int)P, (int)heads, (int)K,
+          (int)half, direction, (int)(x.data == y.data));
   return PHYSLM_OK;
 }
 
