@@ -2,7 +2,7 @@
 //   node scripts/build-cuda.mjs               PHYSLM_CUDA_REQUIRED=1 turns "why not" into a failure
 //   node scripts/build-cuda.mjs --emulated    the same kernels for the host, for tests; needs a C++ compiler only
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -24,21 +24,16 @@ if (!emulated && nvcc === undefined) giveUp('not built, this machine has no nvcc
 const configure = ['-S', join(native, 'cuda'), '-B', build, ...(runs('ninja') ? ['-G', 'Ninja'] : [])];
 configure.push(emulated ? '-DPHYSLM_EMULATE=ON' : `-DCMAKE_CUDA_COMPILER=${nvcc}`);
 const steps = [configure, ['--build', build, '--parallel', '2']];
-let log = '';
 for (const args of steps) {
   const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8', maxBuffer: 1 << 28 });
-  log += stdout + stderr;
   if (status !== 0) {
-    console.log(log.split('\n').slice(-60).join('\n'));
+    console.log((stdout + stderr).split('\n').slice(-60).join('\n'));
     console.log(`${name}: the build failed`);
     process.exit(1);
   }
 }
 mkdirSync(join(native, 'build', 'Release'), { recursive: true });
 if (!emulated) {
-  // What ptxas said about each kernel; check-cuda.mjs reads it. A build with nothing to do says nothing new.
-  const report = join(build, 'ptxas.log');
-  if (/ptxas info/.test(log) || !existsSync(report)) writeFileSync(report, log);
   copyFileSync(join(build, `lib${name}.so`), join(native, 'build', 'Release', `lib${name}.so`));
 }
 console.log(`${name}: built`);
