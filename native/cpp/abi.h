@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define PHYSLM_ABI_VERSION 1
+#define PHYSLM_ABI_VERSION 2
 #define PHYSLM_MAX_RANK 6
 
 enum physlm_dtype { PHYSLM_F32 = 0, PHYSLM_F64 = 1, PHYSLM_I32 = 2, PHYSLM_BF16 = 3 };
@@ -38,15 +38,51 @@ typedef struct {
   int32_t n_in;
   int32_t n_out;
   int32_t n_attrs;
+  uint32_t bf16;  // bit i: tensor i, inputs before outputs, may be bf16 instead of f32
   physlm_kernel run;
 } physlm_kernel_entry;
 
-// The kernels this library holds; `n` receives their number. The table lives as long as the library.
-const physlm_kernel_entry* physlm_manifest(int32_t* n);
-// The reason of the last non-zero status on this thread.
-const char* physlm_last_error(void);
-// NULL when the device can be used, or one sentence that says why not.
-const char* physlm_unavailable(void);
+
+// --- what a library offers to the addon; the CPU's is linked, a GPU's is loaded when it is asked for ---------------------
+// One kernel call of a plan: inputs before outputs. Both arrays stay where they are as long as the plan lives.
+typedef struct {
+  int32_t kernel;
+  physlm_tensor* tensors;
+  const double* attrs;
+} physlm_call;
+
+// What a library keeps between runs of one plan, such as a captured graph.
+typedef struct physlm_replay physlm_replay;
+
+// Calls come one at a time. Functions that return int32_t give a physlm_status.
+typedef struct {
+  int32_t abi_version;  // stays the first field in every version
+  const char* device;   // ending of the kernels' names
+  // NULL when the device can be used, or one sentence that says why not.
+  const char* (*unavailable)(void);
+  // The device's name and version; asked for only when it is available.
+  const char* (*description)(void);
+  const physlm_kernel_entry* (*manifest)(int32_t* n);
+  const char* (*last_error)(void);
+  // Dtypes, shapes, nulls and overlaps against the kernel's signature.
+  int32_t (*check)(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out);
+  // Runs the calls in order; `failed` receives the index of the one that failed, or -1 when none can be named. `replay`
+  // belongs to the plan and starts as NULL; a NULL pointer means that the calls will not come again. A library with
+  // `synchronize` may return before the work is done.
+  int32_t (*run)(const physlm_call* calls, int32_t n_calls, physlm_replay** replay, int32_t* failed);
+  // Runs the calls and writes nanoseconds for each.
+  int32_t (*profile)(const physlm_call* calls, int32_t n_calls, double* ns, int32_t* failed);
+  void (*drop_replay)(physlm_replay* replay);
+  // Memory that both the host and the device reach, zeroed, near the device unless `host`; NULL in a library that works on
+  // any memory of the host.
+  void* (*allocate)(uint64_t bytes, int32_t host);
+  void (*release)(void* memory);
+  // Waits until the host may read results; reports what went wrong since the last call. NULL where run() waits.
+  int32_t (*synchronize)(void);
+} physlm_library;
+
+// The one symbol that a loaded library exports.
+const physlm_library* physlm_cuda_library(void);
 
 #ifdef __cplusplus
 }

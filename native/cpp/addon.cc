@@ -1,12 +1,15 @@
 // Node-API glue: command lists in, kernels run, errors out. Raw Node-API calls, because an eager op costs a few
-// microseconds and a wrapper would cost as much again.
+// microseconds and a wrapper would cost as much again. The same functions serve the CPU kernels and those of a library that
+// is loaded later (CUDA): each function carries the library it belongs to.
+#include <dlfcn.h>
 #include <node_api.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #if defined(__linux__)
@@ -16,6 +19,18 @@
 #include "abi.h"
 #include "dispatch.h"
 #include "runtime.h"
+
+// glibc 2.34 moved these into libc; the older versions are still there, and old systems have only them.
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define PHYSLM_OLDEST "GLIBC_2.2.5"
+#else
+#define PHYSLM_OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver dlopen,dlopen@" PHYSLM_OLDEST);
+__asm__(".symver dlsym,dlsym@" PHYSLM_OLDEST);
+__asm__(".symver dlerror,dlerror@" PHYSLM_OLDEST);
+#endif
 
 namespace {
 
@@ -31,25 +46,31 @@ struct Buffer {
   char* data;
   size_t bytes;
   napi_ref keep;
-  // Bytes between what two slices, or two lanes, see at the same offset. See binding.ts, NativeSlices.
+  // Bytes between what two slices, or two lanes, see at the same offset. See binding.ts, compile().
   size_t slice_stride;
   size_t lane_stride;
 };
 
 struct Plan {
+  const physlm_library* library = nullptr;
   std::vector<Command> commands;
   std::vector<physlm_tensor> tensors;
   std::vector<double> attrs;
   std::vector<Buffer> buffers;
+  std::vector<physlm_call> calls;  // what `commands` becomes once the other vectors are complete
+  physlm_replay* replay = nullptr;
   int slices = 1;
   int lanes = 1;
-  // Only with slices or lanes: the buffer of each tensor, or -1; and the tensors of each lane, moved to its current slice.
+  // Only with slices or lanes: the buffer of each tensor, or -1; for each lane its tensors, moved to its current slice, and
+  // the calls on them.
   std::vector<int32_t> tensor_buffer;
   std::vector<physlm_tensor> lane_tensors;
+  std::vector<physlm_call> lane_calls;
   bool sliced() const { return slices > 1 || lanes > 1; }
 };
 
-// The pool and the scratch memory serve one command list at a time; other threads of Node wait here.
+// The pool, the scratch memory and a device's stream serve one command list at a time; other threads of Node wait here.
+// Nobody calls into Node while holding it: that could run a finalizer, which waits here too.
 pthread_mutex_t g_engine = PTHREAD_MUTEX_INITIALIZER;
 struct Turn {
   Turn() { pthread_mutex_lock(&g_engine); }
@@ -71,15 +92,23 @@ napi_value fail(napi_env env, const char* format, ...) {
   return nullptr;
 }
 
-const char* kernel_name(int32_t kernel) {
-  int32_t n;
-  return physlm_manifest(&n)[kernel].name;
+// Memory that libraries with memory of their own gave out, by address.
+pthread_mutex_t g_allocations_lock = PTHREAD_MUTEX_INITIALIZER;
+std::map<char*, std::pair<size_t, const physlm_library*>>& allocations() {
+  static auto* all = new std::map<char*, std::pair<size_t, const physlm_library*>>;  // outlives every finalizer
+  return *all;
 }
 
-double now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+bool gave(const physlm_library* library, char* data, size_t bytes) {
+  pthread_mutex_lock(&g_allocations_lock);
+  auto it = allocations().upper_bound(data);
+  bool inside = false;
+  if (it != allocations().begin()) {
+    --it;
+    inside = it->second.second == library && data + bytes <= it->first + it->second.first;
+  }
+  pthread_mutex_unlock(&g_allocations_lock);
+  return inside;
 }
 
 size_t element_bytes(int32_t dtype) { return dtype == PHYSLM_F64 ? 8 : dtype == PHYSLM_BF16 ? 2 : 4; }
@@ -112,8 +141,9 @@ class Reader {
 
 // Fills `plan` (commands, tensors, attrs) from the encoded list; plan.buffers is there already. False: an error is thrown.
 bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
+  const physlm_library& library = *plan.library;
   int32_t n_kernels;
-  const physlm_kernel_entry* manifest = physlm_manifest(&n_kernels);
+  const physlm_kernel_entry* manifest = library.manifest(&n_kernels);
   Reader reader(words, count);
   for (int index = 0; !reader.done(); index++) {
     if (!reader.has(4)) return fail(env, "[command %d] expected 4 numbers before the tensors, got the end of the list", index);
@@ -177,35 +207,34 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
       return fail(env, "[command %d: %s] expected %d attributes, got the end of the list", index, name, (int)n_attrs);
     plan.commands.push_back({(int32_t)kernel, (uint32_t)first, (uint32_t)plan.attrs.size()});
     for (int64_t a = 0; a < n_attrs; a++) plan.attrs.push_back(reader.number());
-    if (physlm_check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
-      return fail(env, "[command %d: %s]%s", index, name, physlm_last_error());
+    if (library.check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
+      return fail(env, "[command %d: %s]%s", index, name, library.last_error());
   }
+  plan.calls.clear();
+  for (const Command& command : plan.commands)
+    plan.calls.push_back({command.kernel, plan.tensors.data() + command.tensors, plan.attrs.data() + command.attrs});
   return true;
 }
 
-// Runs one command on `tensors`, the plan's own or a lane's. The status of the kernel.
-int32_t run_command(const Plan& plan, physlm_tensor* tensors, size_t index) {
-  const Command& command = plan.commands[index];
+// Throws what went wrong in call `failed`; -1: in no particular one.
+napi_value fail_call(napi_env env, const Plan& plan, int32_t failed, const char* reason) {
+  if (failed < 0) return fail(env, "%s", reason);
   int32_t n;
-  const physlm_kernel_entry& entry = physlm_manifest(&n)[command.kernel];
-  tensors += command.tensors;
-  return entry.run(tensors, entry.n_in, tensors + entry.n_in, entry.n_out, plan.attrs.data() + command.attrs,
-                   entry.n_attrs, nullptr);
+  return fail(env, "[command %d: %s]%s", failed, plan.library->manifest(&n)[plan.calls[failed].kernel].name, reason);
 }
 
-// Runs all commands in order; nanoseconds of each are added to `times` unless that is null. False: an error is thrown.
-bool run_commands(napi_env env, Plan& plan, physlm_tensor* tensors, double* times) {
-  for (size_t i = 0; i < plan.commands.size(); i++) {
-    const double start = times ? now_ns() : 0;
-    if (run_command(plan, tensors, i) != PHYSLM_OK)
-      return fail(env, "[command %zu: %s]%s", i, kernel_name(plan.commands[i].kernel), physlm_last_error());
-    if (times) times[i] += now_ns() - start;
-  }
-  return true;
+// Gives each lane tensors and calls of its own.
+void make_lanes(Plan& plan) {
+  for (int lane = 0; lane < plan.lanes; lane++)
+    plan.lane_tensors.insert(plan.lane_tensors.end(), plan.tensors.begin(), plan.tensors.end());
+  for (int lane = 0; lane < plan.lanes; lane++)
+    for (const Command& command : plan.commands)
+      plan.lane_calls.push_back({command.kernel, plan.lane_tensors.data() + lane * plan.tensors.size() + command.tensors,
+                                 plan.attrs.data() + command.attrs});
 }
 
-// The tensors of a lane, moved to `slice`.
-physlm_tensor* place(Plan& plan, int lane, int slice) {
+// The calls of a lane, moved to `slice`.
+const physlm_call* place(Plan& plan, int lane, int slice) {
   const size_t count = plan.tensors.size();
   physlm_tensor* tensors = plan.lane_tensors.data() + lane * count;
   for (size_t i = 0; i < count; i++) {
@@ -213,49 +242,52 @@ physlm_tensor* place(Plan& plan, int lane, int slice) {
     const Buffer& buffer = plan.buffers[plan.tensor_buffer[i]];
     tensors[i].data = (char*)plan.tensors[i].data + buffer.slice_stride * slice + buffer.lane_stride * lane;
   }
-  return tensors;
+  return plan.lane_calls.data() + lane * plan.commands.size();
 }
+
+// What went wrong while slices ran.
+struct Failure {
+  int32_t status = PHYSLM_OK;
+  int slice = -1;  // the first one that failed, so that the same input gives the same message
+  int32_t call = -1;
+  std::string reason;
+};
 
 // Slices on several threads at a time, each slice on one.
 struct Lanes {
   Plan* plan;
   int first;
   pthread_mutex_t mutex;
-  int failed_slice;  // the first of them, so that the same input gives the same message
-  size_t failed_command;
-  char error[512];
+  Failure* failure;
 };
 
 void run_lane(void* context, int part, int) {
   Lanes& lanes = *static_cast<Lanes*>(context);
   Plan& plan = *lanes.plan;
   const int slice = lanes.first + part;
-  physlm_tensor* tensors = place(plan, physlm_slot_index(), slice);
-  for (size_t i = 0; i < plan.commands.size(); i++) {
-    if (run_command(plan, tensors, i) == PHYSLM_OK) continue;
-    pthread_mutex_lock(&lanes.mutex);
-    if (lanes.failed_slice < 0 || slice < lanes.failed_slice) {
-      lanes.failed_slice = slice;
-      lanes.failed_command = i;
-      snprintf(lanes.error, sizeof lanes.error, "%s", physlm_last_error());
-    }
-    pthread_mutex_unlock(&lanes.mutex);
-    return;
-  }
+  int32_t failed = -1;
+  const int32_t status = plan.library->run(place(plan, physlm_slot_index(), slice), (int32_t)plan.calls.size(), nullptr, &failed);
+  if (status == PHYSLM_OK) return;
+  pthread_mutex_lock(&lanes.mutex);
+  Failure& known = *lanes.failure;
+  if (known.slice < 0 || slice < known.slice) known = {status, slice, failed, plan.library->last_error()};
+  pthread_mutex_unlock(&lanes.mutex);
 }
 
-bool run_slices(napi_env env, Plan& plan, int first, int count) {
-  if (!plan.sliced()) return run_commands(env, plan, plan.tensors.data(), nullptr);
-  if (plan.lanes == 1 || count == 1 || physlm_threads() == 1) {
-    for (int slice = first; slice < first + count; slice++)
-      if (!run_commands(env, plan, place(plan, 0, slice), nullptr)) return false;
-    return true;
+// Runs all commands on each of the slices. Lanes are threads of this process: only the CPU's kernels run in them.
+Failure run_slices(Plan& plan, int first, int count) {
+  Failure failure;
+  if (plan.lanes > 1 && count > 1 && physlm_threads() > 1 && plan.library == physlm_cpu_library()) {
+    Lanes lanes = {&plan, first, PTHREAD_MUTEX_INITIALIZER, &failure};
+    physlm_parallel_lanes(count, plan.lanes, run_lane, &lanes);
+    return failure;
   }
-  Lanes lanes = {&plan, first, PTHREAD_MUTEX_INITIALIZER, -1, 0, {}};
-  physlm_parallel_lanes(count, plan.lanes, run_lane, &lanes);
-  if (lanes.failed_slice < 0) return true;
-  return fail(env, "[command %zu: %s]%s", lanes.failed_command, kernel_name(plan.commands[lanes.failed_command].kernel),
-              lanes.error);
+  for (int slice = first; slice < first + count && failure.status == PHYSLM_OK; slice++) {
+    int32_t failed = -1;
+    const int32_t status = plan.library->run(place(plan, 0, slice), (int32_t)plan.calls.size(), nullptr, &failed);
+    if (status != PHYSLM_OK) failure = {status, slice, failed, plan.library->last_error()};
+  }
+  return failure;
 }
 
 bool read_words(napi_env env, napi_value value, const double** words, size_t* count) {
@@ -276,6 +308,9 @@ bool read_buffers(napi_env env, napi_value list, Plan& plan, std::vector<napi_va
     size_t bytes;
     if (napi_get_element(env, list, i, &value) != napi_ok || napi_get_arraybuffer_info(env, value, &data, &bytes) != napi_ok)
       return fail(env, "[buffers] expected an ArrayBuffer at %u, got something else", i);
+    if (plan.library->allocate && bytes > 0 && !gave(plan.library, static_cast<char*>(data), bytes))
+      return fail(env, "[buffers] expected memory of device %s at %u, got another ArrayBuffer\nMake it with allocate().",
+                  plan.library->device, i);
     plan.buffers.push_back({static_cast<char*>(data), bytes, nullptr, 0, 0});
     if (values) values->push_back(value);
   }
@@ -299,6 +334,13 @@ bool is_undefined(napi_env env, napi_value value) {
   return type == napi_undefined;
 }
 
+// The library that the called function belongs to.
+const physlm_library* library_of(napi_env env, napi_callback_info info) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  return static_cast<const physlm_library*>(data);
+}
+
 napi_value number(napi_env env, double value) {
   napi_value out = nullptr;
   napi_create_double(env, value, &out);
@@ -313,9 +355,9 @@ napi_value string(napi_env env, const char* text) {
 
 napi_value abi_version(napi_env env, napi_callback_info) { return number(env, PHYSLM_ABI_VERSION); }
 
-napi_value manifest(napi_env env, napi_callback_info) {
+napi_value manifest(napi_env env, napi_callback_info info) {
   int32_t n;
-  const physlm_kernel_entry* entries = physlm_manifest(&n);
+  const physlm_kernel_entry* entries = library_of(env, info)->manifest(&n);
   napi_value list;
   napi_create_array_with_length(env, n, &list);
   for (int32_t i = 0; i < n; i++) {
@@ -325,6 +367,7 @@ napi_value manifest(napi_env env, napi_callback_info) {
     napi_set_named_property(env, entry, "nIn", number(env, entries[i].n_in));
     napi_set_named_property(env, entry, "nOut", number(env, entries[i].n_out));
     napi_set_named_property(env, entry, "nAttr", number(env, entries[i].n_attrs));
+    napi_set_named_property(env, entry, "bf16", number(env, entries[i].bf16));
     napi_set_element(env, list, i, entry);
   }
   return list;
@@ -382,6 +425,10 @@ void drop_plan(napi_env env, void* data, void*) {
   Plan* plan = static_cast<Plan*>(data);
   for (const Buffer& buffer : plan->buffers)
     if (buffer.keep) napi_delete_reference(env, buffer.keep);
+  if (plan->replay) {
+    Turn turn;
+    plan->library->drop_replay(plan->replay);
+  }
   delete plan;
 }
 
@@ -426,14 +473,14 @@ napi_value compile(napi_env env, napi_callback_info info) {
   size_t count = 0;
   if (!arguments(env, info, args, 2) || !read_words(env, args[0], &words, &count)) return nullptr;
   Plan* plan = new Plan;
+  plan->library = library_of(env, info);
   std::vector<napi_value> values;
   napi_value out = nullptr;
   bool ready = read_buffers(env, args[1], *plan, &values) &&
                (is_undefined(env, args[2]) || read_slices(env, args[2], *plan)) && parse(env, *plan, words, count);
-  for (int lane = 0; ready && plan->sliced() && lane < plan->lanes; lane++)
-    plan->lane_tensors.insert(plan->lane_tensors.end(), plan->tensors.begin(), plan->tensors.end());
+  if (ready && plan->sliced()) make_lanes(*plan);
   for (size_t i = 0; ready && i < values.size(); i++) {
-    advise(plan->buffers[i]);
+    if (!plan->library->allocate) advise(plan->buffers[i]);
     ready = napi_create_reference(env, values[i], 1, &plan->buffers[i].keep) == napi_ok;
   }
   if (!ready || napi_create_external(env, plan, drop_plan, nullptr, &out) != napi_ok) {
@@ -487,9 +534,18 @@ napi_value run(napi_env env, napi_callback_info info) {
   Plan* plan = open_plan(env, args[0]);
   int first, count;
   if (!plan || !slice_range(env, *plan, args[1], args[2], &first, &count)) return nullptr;
-  Turn turn;
-  run_slices(env, *plan, first, count);
-  return nullptr;
+  Failure failure;
+  {
+    Turn turn;
+    if (plan->sliced()) {
+      failure = run_slices(*plan, first, count);
+    } else {
+      failure.status =
+          plan->library->run(plan->calls.data(), (int32_t)plan->calls.size(), &plan->replay, &failure.call);
+      if (failure.status) failure.reason = plan->library->last_error();
+    }
+  }
+  return failure.status ? fail_call(env, *plan, failure.call, failure.reason.c_str()) : nullptr;
 }
 
 napi_value profile(napi_env env, napi_callback_info info) {
@@ -498,18 +554,24 @@ napi_value profile(napi_env env, napi_callback_info info) {
   Plan* plan = open_plan(env, args[0]);
   int first, count;
   if (!plan || !slice_range(env, *plan, args[1], args[2], &first, &count)) return nullptr;
-  const size_t commands = plan->commands.size();
+  const size_t calls = plan->calls.size();
   void* memory;
   napi_value buffer, out;
-  if (napi_create_arraybuffer(env, commands * sizeof(double), &memory, &buffer) != napi_ok ||
-      napi_create_typedarray(env, napi_float64_array, commands, buffer, 0, &out) != napi_ok)
-    return fail(env, "[profile] no memory for %zu times", commands);
+  if (napi_create_arraybuffer(env, calls * sizeof(double), &memory, &buffer) != napi_ok ||
+      napi_create_typedarray(env, napi_float64_array, calls, buffer, 0, &out) != napi_ok)
+    return fail(env, "[profile] no memory for %zu times", calls);
   double* times = static_cast<double*>(memory);
-  memset(times, 0, commands * sizeof(double));
-  Turn turn;
-  for (int slice = first; slice < first + count; slice++)
-    if (!run_commands(env, *plan, plan->sliced() ? place(*plan, 0, slice) : plan->tensors.data(), times)) return nullptr;
-  return out;
+  std::vector<double> slice_times(calls);
+  int32_t failed = -1, status = PHYSLM_OK;
+  {
+    Turn turn;
+    for (int slice = first; slice < first + count && status == PHYSLM_OK; slice++) {
+      const physlm_call* list = plan->sliced() ? place(*plan, 0, slice) : plan->calls.data();
+      status = plan->library->profile(list, (int32_t)calls, slice_times.data(), &failed);
+      for (size_t i = 0; i < calls; i++) times[i] = (slice == first ? 0 : times[i]) + slice_times[i];
+    }
+  }
+  return status ? fail_call(env, *plan, failed, plan->library->last_error()) : out;
 }
 
 napi_value launch(napi_env env, napi_callback_info info) {
@@ -522,26 +584,144 @@ napi_value launch(napi_env env, napi_callback_info info) {
   plan.tensors.clear();
   plan.attrs.clear();
   plan.buffers.clear();
+  plan.library = library_of(env, info);
   if (!read_buffers(env, args[1], plan, nullptr) || !parse(env, plan, words, count)) return nullptr;
+  int32_t failed = -1, status;
+  {
+    Turn turn;
+    status = plan.library->run(plan.calls.data(), (int32_t)plan.calls.size(), nullptr, &failed);
+  }
+  return status ? fail_call(env, plan, failed, plan.library->last_error()) : nullptr;
+}
+
+// --- libraries that are loaded when asked for --------------------------------------------------------------------------
+
+napi_value description(napi_env env, napi_callback_info info) { return string(env, library_of(env, info)->description()); }
+
+void release(napi_env, void* data, void* hint) {
+  const auto* library = static_cast<const physlm_library*>(hint);
+  pthread_mutex_lock(&g_allocations_lock);
+  allocations().erase(static_cast<char*>(data));
+  pthread_mutex_unlock(&g_allocations_lock);
   Turn turn;
-  run_commands(env, plan, plan.tensors.data(), nullptr);
-  return nullptr;
+  library->release(data);
+}
+
+napi_value allocate(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  if (!arguments(env, info, args)) return nullptr;
+  const physlm_library* library = library_of(env, info);
+  double bytes;
+  bool host;
+  if (napi_get_value_double(env, args[0], &bytes) != napi_ok || !(bytes >= 1 && bytes <= kMaxExact))
+    return fail(env, "[allocate] expected a number of bytes from 1 on, got something else");
+  if (napi_get_value_bool(env, args[1], &host) != napi_ok)
+    return fail(env, "[allocate] expected whether it lies near the host, got something else");
+  void* data;
+  {
+    Turn turn;
+    data = library->allocate((uint64_t)bytes, host);
+  }
+  if (!data) return fail(env, "[allocate] no memory for %.0f bytes on device %s", bytes, library->device);
+  pthread_mutex_lock(&g_allocations_lock);
+  allocations()[static_cast<char*>(data)] = {(size_t)bytes, library};
+  pthread_mutex_unlock(&g_allocations_lock);
+  napi_value out;
+  if (napi_create_external_arraybuffer(env, data, (size_t)bytes, release, const_cast<physlm_library*>(library), &out) !=
+      napi_ok) {
+    release(env, data, const_cast<physlm_library*>(library));
+    return fail(env, "[allocate] this JavaScript runtime takes no memory from outside, device %s needs that", library->device);
+  }
+  return out;
+}
+
+napi_value synchronize(napi_env env, napi_callback_info info) {
+  const physlm_library* library = library_of(env, info);
+  int32_t status;
+  {
+    Turn turn;
+    status = library->synchronize();
+  }
+  return status ? fail(env, "%s", library->last_error()) : nullptr;
+}
+
+// Loads a library once for the process and never unloads it: its threads and its driver may still be at work. NULL: `why`.
+const physlm_library* load_library(const std::string& path, std::string* why) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static auto* loaded = new std::map<std::string, const physlm_library*>;
+  pthread_mutex_lock(&lock);
+  const physlm_library* library = nullptr;
+  const auto known = loaded->find(path);
+  if (known != loaded->end()) {
+    library = known->second;
+  } else if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+    auto entry = reinterpret_cast<const physlm_library* (*)(void)>(dlsym(handle, "physlm_cuda_library"));
+    if (!entry)
+      *why = "it is not a library of physlm kernels (no physlm_cuda_library)";
+    else if (entry()->abi_version != PHYSLM_ABI_VERSION)
+      *why = "it has ABI version " + std::to_string(entry()->abi_version) + ", expected " +
+             std::to_string(PHYSLM_ABI_VERSION) + "; build it again";
+    else
+      (*loaded)[path] = library = entry();
+  } else {
+    *why = dlerror();
+  }
+  pthread_mutex_unlock(&lock);
+  return library;
+}
+
+bool export_functions(napi_env env, napi_value to, const physlm_library* library);
+
+napi_value open_library(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, args[0], nullptr, 0, &length) != napi_ok)
+    return fail(env, "[openLibrary] expected a path, got something else");
+  std::string path(length, 0), why;
+  napi_get_value_string_utf8(env, args[0], &path[0], length + 1, &length);
+  const physlm_library* library = load_library(path, &why);
+  const char* unavailable = nullptr;
+  if (library) {
+    Turn turn;
+    unavailable = library->unavailable();
+  }
+  if (!library || unavailable) return fail(env, "%s", library ? unavailable : why.c_str());
+  napi_value out;
+  napi_create_object(env, &out);
+  return export_functions(env, out, library) ? out : nullptr;
+}
+
+struct Function {
+  const char* name;
+  napi_callback call;
+};
+
+bool export_all(napi_env env, napi_value to, const physlm_library* library, const Function* functions, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    napi_value value;
+    if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call,
+                             const_cast<physlm_library*>(library), &value) != napi_ok ||
+        napi_set_named_property(env, to, functions[i].name, value) != napi_ok)
+      return fail(env, "[%s] could not be exported", functions[i].name);
+  }
+  return true;
+}
+
+bool export_functions(napi_env env, napi_value to, const physlm_library* library) {
+  const Function common[] = {{"manifest", manifest}, {"description", description}, {"addressModulo", address_modulo},
+                             {"compile", compile}, {"run", run}, {"profile", profile}, {"launch", launch}};
+  const Function own_memory[] = {{"allocate", allocate}, {"synchronize", synchronize}};
+  return export_all(env, to, library, common, sizeof common / sizeof *common) &&
+         (!library->allocate || export_all(env, to, library, own_memory, sizeof own_memory / sizeof *own_memory));
 }
 
 napi_value init(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback call;
-  } functions[] = {{"abiVersion", abi_version}, {"manifest", manifest}, {"isa", isa}, {"isas", isas},
-                   {"setIsa", set_isa}, {"threads", threads}, {"setThreads", set_threads},
-                   {"addressModulo", address_modulo}, {"compile", compile}, {"run", run}, {"profile", profile},
-                   {"launch", launch}};
-  for (const auto& function : functions) {
-    napi_value value;
-    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value) != napi_ok ||
-        napi_set_named_property(env, exports, function.name, value) != napi_ok)
-      return fail(env, "[%s] could not be exported", function.name);
-  }
+  const Function functions[] = {{"abiVersion", abi_version}, {"isa", isa}, {"isas", isas}, {"setIsa", set_isa},
+                                {"threads", threads}, {"setThreads", set_threads}, {"openLibrary", open_library}};
+  if (!export_functions(env, exports, physlm_cpu_library()) ||
+      !export_all(env, exports, nullptr, functions, sizeof functions / sizeof *functions))
+    return nullptr;
   return exports;
 }
 

@@ -10,7 +10,12 @@ const char* physlm_isa(void);
 const char* physlm_isa_at(int i);
 // 0 when this CPU cannot run it; nothing changes then.
 int physlm_set_isa(const char* name);
-// Checks dtypes, shapes, nulls and overlaps against the kernel's signature. PHYSLM_OK or PHYSLM_BAD_ARGUMENT.
+// The CPU kernels as a library.
+const physlm_library* physlm_cpu_library(void);
+// The kernels, in manifest order; the table changes with the instruction set.
+const physlm_kernel_entry* physlm_manifest(int32_t* n);
 int32_t physlm_check(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out);
+// The reason of the last non-zero status on this thread.
+const char* physlm_last_error(void);
 
 #endif

@@ -38,7 +38,8 @@ for (const kind of process.argv[2] ? [process.argv[2]] : ['address,undefined', '
     run(compiler, [...flags, ...extra, '-c', source, '-o', object]);
     objects.push(object);
   };
-  for (const source of ['cpp/dispatch.cc', 'cpp/pool.cc', 'cpp/scratch.cc', 'test/sanitize.cc']) compile(source, []);
+  for (const source of ['cpp/dispatch.cc', 'cpp/signature.cc', 'cpp/pool.cc', 'cpp/scratch.cc', 'test/sanitize.cc'])
+    compile(source, []);
   for (const [isa, extra] of Object.entries(isas)) compile(`cpp/cpu/${isa}.cc`, extra);
   run(compiler, [`-fsanitize=${kind}`, ...objects, '-o', join(out, 'sanitize'), '-lpthread']);
   console.log(`sanitizers: ${kind}`);

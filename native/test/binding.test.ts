@@ -21,7 +21,7 @@ describe.skipIf(absent)('the binding', () => {
   });
 
   it('describes itself', () => {
-    expect(native.abiVersion()).toBe(1);
+    expect(native.abiVersion()).toBe(2);
     expect(native.isas().at(-1)).toBe('generic');
     expect(native.isas()).toContain(native.isa());
     expect(native.setIsa('mmx')).toBe(false);
@@ -34,8 +34,9 @@ describe.skipIf(absent)('the binding', () => {
       nIn: 4,
       nOut: 1,
       nAttr: 5,
+      bf16: 0,
     });
-    expect(manifest[kernel('fill_forward')]).toEqual({ name: 'fill_forward_cpu', nIn: 0, nOut: 1, nAttr: 1 });
+    expect(manifest[kernel('fill_forward')]).toEqual({ name: 'fill_forward_cpu', nIn: 0, nOut: 1, nAttr: 1, bf16: 0 });
     native.setThreads(3);
     expect(native.threads()).toBe(3);
     for (const bad of [0, -1, 1.5, Number.NaN, '2' as unknown as number])

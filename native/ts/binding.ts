@@ -6,15 +6,17 @@ export interface KernelEntry {
   readonly nOut: number;
   /** A backward kernel takes the attributes of its forward kernel. */
   readonly nAttr: number;
+  /** Bit i: tensor i, inputs before outputs, may be bf16 instead of f32. */
+  readonly bf16: number;
 }
 
-/** A checked command list that {@link NativeBinding.run} replays; it keeps its buffers alive. Opaque. */
+/** A checked command list that {@link KernelLibrary.run} replays; it keeps its buffers alive. Opaque. */
 export interface NativePlan {
   readonly __brand: 'NativePlan';
 }
 
 /**
- * The addon. Commands lie one after another in a Float64Array:
+ * The kernels of one device. Commands lie one after another in a Float64Array:
  *
  * `[kernelIndex, nIn, nOut, nAttr, tensor × (nIn + nOut), attr × nAttr]` with
  * tensor = `[bufferIndex, byteOffset, dtype, rank, shape × rank]`.
@@ -27,19 +29,10 @@ export interface NativePlan {
  * `x·wᵀ` of more than 8 rows, and in every op on rows, a row's bits do not depend on the rows around it. Threads
  * of Node (worker_threads) take turns. Errors are plain `Error` with `code` `'native'`.
  */
-export interface NativeBinding {
-  abiVersion(): number;
+export interface KernelLibrary {
   manifest(): KernelEntry[];
-  /** Instruction set in use: `avx512`, `avx2` or `generic`. The environment variable `PHYSLM_CPU_ISA` sets the first. */
-  isa(): string;
-  /** The instruction sets this CPU can run, best first. */
-  isas(): string[];
-  /** Takes effect for plans too. @returns false, changing nothing, when this CPU cannot run it. */
-  setIsa(name: string): boolean;
-  /** Threads a kernel may use, the caller included; at first the cores this process may use. */
-  threads(): number;
-  /** @throws Error when `n` is not a whole number from 1 on. More than 64 means 64. */
-  setThreads(n: number): void;
+  /** What the kernels run on: the instruction set, or the GPU with its driver. */
+  description(): string;
   /** Base address of the buffer's bytes modulo `modulus`, so that sub-allocations can be aligned. */
   addressModulo(buffer: ArrayBuffer, modulus: number): number;
   /**
@@ -51,12 +44,13 @@ export interface NativeBinding {
    * lane stride). Slices run side by side, each on one thread, when there are lanes; so they may not write what others touch.
    *
    * @throws Error naming the command: unknown kernel, wrong arity, a tensor out of its buffer's bounds or misaligned, wrong
-   * dtype, shapes that do not fit each other, overlapping memory.
+   * dtype, shapes that do not fit each other, overlapping memory, memory that the device cannot reach.
    */
   compile(commands: Float64Array, buffers: readonly ArrayBuffer[], slices?: Float64Array): NativePlan;
   /**
-   * Runs every command in order; with slices, all commands on each of `nSlice` slices from `firstSlice` on (all of them when
-   * left out), as many at a time as there are lanes and threads. Each slice gets the same bits either way.
+   * Runs every command in order; on a device with {@link synchronize} it may return before they are done. With slices, all
+   * commands on each of `nSlice` slices from `firstSlice` on (all of them when left out), as many at a time as there are lanes
+   * and threads. Each slice gets the same bits either way.
    *
    * @throws Error with the command, the kernel's name and its reason (a token out of range, no memory); commands before it
    * have run. Also when a buffer was detached since {@link compile}.
@@ -66,4 +60,39 @@ export interface NativeBinding {
   profile(plan: NativePlan, firstSlice?: number, nSlice?: number): Float64Array;
   /** {@link compile} and {@link run} once, keeping nothing: for eager ops. */
   launch(commands: Float64Array, buffers: readonly ArrayBuffer[]): void;
+  /**
+   * Zeroed memory that both the host and the device reach; absent where kernels take any ArrayBuffer. The host may read and
+   * write it after {@link synchronize} only. It lies near the device; with `host` near the host, for what the host reads or
+   * writes all the time.
+   *
+   * @throws Error when the device has no memory left.
+   */
+  allocate?(byteLength: number, host: boolean): ArrayBuffer;
+  /**
+   * Waits until every command is done; absent where run() waits.
+   *
+   * @throws Error with what went wrong since the last call (a token out of range, a lost device).
+   */
+  synchronize?(): void;
+}
+
+/** The addon: the CPU kernels, and the way to those of other devices. */
+export interface NativeBinding extends KernelLibrary {
+  abiVersion(): number;
+  /** Instruction set in use: `avx512`, `avx2` or `generic`. The environment variable `PHYSLM_CPU_ISA` sets the first. */
+  isa(): string;
+  /** The instruction sets this CPU can run, best first. */
+  isas(): string[];
+  /** Takes effect for plans too. @returns false, changing nothing, when this CPU cannot run it. */
+  setIsa(name: string): boolean;
+  /** Threads a kernel may use, the caller included; at first the cores this process may use. */
+  threads(): number;
+  /** @throws Error when `n` is not a whole number from 1 on. More than 64 means 64. */
+  setThreads(n: number): void;
+  /**
+   * Loads a library of kernels for another device; it stays loaded until the process ends.
+   *
+   * @throws Error with one sentence: no such file, another ABI version, no such device on this machine.
+   */
+  openLibrary(path: string): KernelLibrary;
 }

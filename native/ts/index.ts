@@ -1,2 +1,2 @@
-export type { KernelEntry, NativeBinding, NativePlan } from './binding.js';
-export { ABI_VERSION, type LoadReport, loadNative } from './load.js';
+export type { KernelEntry, KernelLibrary, NativeBinding, NativePlan } from './binding.js';
+export { ABI_VERSION, type CudaReport, type LoadReport, loadCuda, loadNative } from './load.js';

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { NativeBinding } from './binding.js';
+import type { KernelLibrary, NativeBinding } from './binding.js';
 
 /** The C ABI this package was written against; an addon of another one is refused. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** What {@link loadNative} found. */
 export interface LoadReport {
@@ -25,6 +25,45 @@ let cached: LoadReport | undefined;
 export function loadNative(): LoadReport {
   cached ??= search(process.env.PHYSLM_NATIVE ?? 'auto');
   return cached;
+}
+
+/** What {@link loadCuda} found: the kernels, or one sentence that says why there are none. */
+export type CudaReport =
+  | { readonly library: KernelLibrary; readonly from: string; readonly reason: undefined }
+  | { readonly library: undefined; readonly from: string | undefined; readonly reason: string };
+
+let cachedCuda: CudaReport | undefined;
+
+/**
+ * Finds the CUDA kernels: the path in the environment variable `PHYSLM_CUDA_LIB`, else `libphyslm_cuda.so` beside the addon.
+ * Never throws; the first answer is kept for the life of the process.
+ */
+export function loadCuda(): CudaReport {
+  cachedCuda ??= searchCuda(process.env.PHYSLM_CUDA_LIB ?? '');
+  return cachedCuda;
+}
+
+function searchCuda(wish: string): CudaReport {
+  const { binding, from } = loadNative();
+  if (binding === undefined || from === undefined) {
+    return {
+      library: undefined,
+      from: undefined,
+      reason: 'the native addon, which loads the CUDA kernels, is not there',
+    };
+  }
+  const beside = isAbsolute(from) ? from : createRequire(join(folder(), 'index.js')).resolve(from);
+  const path = wish === '' ? join(dirname(beside), 'libphyslm_cuda.so') : resolve(wish);
+  if (!existsSync(path)) {
+    const build = 'build it with `npx nx run native:build-cuda`, which needs nvcc';
+    return { library: undefined, from: path, reason: `${path} was not found; ${build}, or set PHYSLM_CUDA_LIB` };
+  }
+  try {
+    return { library: binding.openLibrary(path), from: path, reason: undefined };
+  } catch (error) {
+    // No driver, no GPU, another ABI: all are reasons to go on without CUDA.
+    return { library: undefined, from: path, reason: `${path}: ${String((error as Error).message ?? error)}` };
+  }
 }
 
 function search(wish: string): LoadReport {

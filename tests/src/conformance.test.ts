@@ -112,7 +112,7 @@ function expectClose(got: Values, expected: Values, { atol, rtol }: Tolerance, w
 function guarded(device: Device): { make: Parameters<typeof call>[5]; check: () => void; restore: () => void } {
   const buffers: { bytes: Uint8Array; start: number; length: number }[] = [];
   const allocate = (byteLength: number): Memory => {
-    const buffer = new ArrayBuffer(GUARD + byteLength + GUARD);
+    const buffer = device.buffer(GUARD + byteLength + GUARD);
     const bytes = new Uint8Array(buffer).fill(GUARD_BYTE);
     // Poison: a kernel that adds to its output instead of writing it would show.
     new Float32Array(buffer, GUARD, byteLength / 4).fill(Number.NaN);
@@ -154,7 +154,11 @@ for (const name of deviceNames.filter((device) => device !== 'js')) {
     continue;
   }
   describe(`ops on ${name}`, () => {
-    for (const op of ops) {
+    // Every op has its kernel on cpu; cuda still lacks some, which run in TypeScript there and say so.
+    const lacking =
+      name === 'cpu' ? [] : ops.filter((op) => openDevice(name).kernelIndex(`${op.name}_forward`) === undefined);
+    for (const op of lacking) it.skip(`${op.name} (skipped: no kernel on ${name})`, () => {});
+    for (const op of ops.filter((one) => !lacking.includes(one))) {
       op.cases.forEach(({ dims, attrs }: { dims: Dims; attrs: AnyOp['cases'][number]['attrs'] }) => {
         it(`${op.name} ${show(dims)}`, () => {
           const inputs = randomInputs(op, dims, new Rng(`${op.name}/${show(dims)}`));

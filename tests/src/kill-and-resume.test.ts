@@ -76,6 +76,7 @@ describe.each([
   ['js', 1],
   ['cpu', 1],
   ['cpu', 2],
+  ['cuda', 1],
 ] as const)('on %s with %i threads', (device, threads) => {
   const status = deviceStatus(device);
   const reason = status.available ? '' : ` (skipped: ${status.reason})`;

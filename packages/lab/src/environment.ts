@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, release, totalmem } from 'node:os';
 import { ConfigError } from '@physlm/base';
-import type { Device, DeviceName } from '@physlm/model';
+import type { Device, DeviceName, Precision } from '@physlm/model';
 import { packageRoot, packageVersion } from './package-root.js';
 
 /** Where and how a run was made: the content of `environment.json`. Names neither a user nor a host. */
@@ -17,8 +17,12 @@ export interface Environment {
   readonly device: DeviceName;
   /** Threads of the native kernels. */
   readonly threads: number;
-  /** Instruction set of the native kernels; absent on `js`. */
+  /** Instruction set of the native kernels; on `cpu` only. */
   readonly isa?: string;
+  /** GPU, driver and CUDA runtime; on `cuda` only. */
+  readonly gpu?: string;
+  /** How recorded steps keep intermediate results, where that is not f32. */
+  readonly precision?: Precision;
   /** The command that gives this run again. */
   readonly command: string;
   /** Commit of this project, when it runs from a checkout; `-dirty` when files differ from it. */
@@ -39,7 +43,8 @@ export function currentEnvironment(device: Device, command: string): Environment
     ...machine(),
     device: device.name,
     threads: device.nThread,
-    ...(device.native && { isa: device.native.isa() }),
+    ...(device.native && { [device.name === 'cuda' ? 'gpu' : 'isa']: device.native.description() }),
+    ...(device.precision !== 'f32' && { precision: device.precision }),
     command,
     ...(commit !== undefined && { commit }),
     started: new Date().toISOString(),

@@ -17,7 +17,7 @@ export interface Command {
   readonly native: boolean;
 }
 
-const dtypeCode = { f32: 0, f64: 1, i32: 2 } as const;
+const dtypeCode = { f32: 0, f64: 1, i32: 2, bf16: 3 } as const;
 
 /** The flat form that native code reads: see `native/cpp/abi.h` and `NativeBinding.compile`. */
 export function encodeCommands(

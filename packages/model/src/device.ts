@@ -1,5 +1,5 @@
 import { complaint, invariant, PhyslmError } from '@physlm/base';
-import { loadNative, type NativeBinding } from '@physlm/native';
+import { type KernelLibrary, loadCuda, loadNative } from '@physlm/native';
 import type { Command } from './command.js';
 import { encodeCommands } from './command.js';
 import { NativeError } from './error.js';
@@ -14,10 +14,19 @@ export const deviceNames: readonly DeviceName[] = ['js', 'cpu', 'cuda'];
 /** Whether a device can be used here, and if not, one sentence that says why. */
 export type DeviceStatus = { readonly available: true } | { readonly available: false; readonly reason: string };
 
+/**
+ * How a device keeps the intermediate results of recorded steps. `f32` everywhere; `bf16` on `cuda` only: products of bf16
+ * operands with f32 sums, while weights, their gradients, the optimiser's state and what a step returns stay f32.
+ */
+export type Precision = 'f32' | 'bf16';
+
 /** What this machine offers under `name`. Never throws. */
 export function deviceStatus(name: DeviceName): DeviceStatus {
   if (name === 'js') return { available: true };
-  if (name === 'cuda') return { available: false, reason: 'this version of physlm has no CUDA kernels yet' };
+  if (name === 'cuda') {
+    const { reason } = loadCuda();
+    return reason === undefined ? { available: true } : { available: false, reason };
+  }
   const { binding, tried } = loadNative();
   if (binding !== undefined) return { available: true };
   const problems = tried.map(({ id, problem }) => `${id}: ${problem}`).join('; ');
@@ -29,10 +38,18 @@ export function deviceStatus(name: DeviceName): DeviceStatus {
  *
  * @throws NativeError with the reason when the device is not available here.
  */
-export function openDevice(name: DeviceName, options: { readonly nThread?: number | undefined } = {}): Device {
+export function openDevice(
+  name: DeviceName,
+  options: { readonly nThread?: number | undefined; readonly precision?: Precision } = {},
+): Device {
+  const { precision = 'f32' } = options;
+  if (precision !== 'f32' && name !== 'cuda') {
+    throw new PhyslmError('config', complaint('precision', `f32 on device ${name}`, precision));
+  }
   const status = deviceStatus(name);
   if (!status.available) throw new NativeError(`device '${name}'`, status.reason);
   if (name === 'js') return new Device('js', undefined);
+  if (name === 'cuda') return new Device('cuda', loadCuda().library, precision);
   const { binding } = loadNative();
   invariant(binding !== undefined, 'an available cpu device without its addon');
   if (options.nThread !== undefined) {
@@ -50,6 +67,7 @@ const ALIGNMENT = 64;
 /** Memory and kernels in one place. Tensors of different devices do not mix. */
 export class Device {
   readonly #kernelIndex = new Map<string, number>();
+  readonly #bf16 = new Map<string, number>();
   readonly #pool = new Map<number, ArrayBuffer[]>();
   readonly #scopes: Scope[] = [];
   #recorder: Recorder | undefined;
@@ -57,20 +75,34 @@ export class Device {
 
   constructor(
     readonly name: DeviceName,
-    /** The addon; undefined on `js`. */
-    readonly native: NativeBinding | undefined,
+    /** Its kernels; undefined on `js`. */
+    readonly native: KernelLibrary | undefined,
+    readonly precision: Precision = 'f32',
   ) {
-    for (const [index, { name: kernel }] of native?.manifest().entries() ?? []) this.#kernelIndex.set(kernel, index);
+    for (const [index, { name: kernel, bf16 }] of native?.manifest().entries() ?? []) {
+      this.#kernelIndex.set(kernel, index);
+      this.#bf16.set(kernel, bf16);
+    }
   }
 
-  /** Threads that kernels use. */
+  /** Threads of this process that kernels use. */
   get nThread(): number {
-    return this.native?.threads() ?? 1;
+    return this.name === 'cpu' ? (loadNative().binding?.threads() ?? 1) : 1;
+  }
+
+  /** Waits until the host may read and write tensors; does nothing where kernels have finished when they return. */
+  synchronize(): void {
+    this.native?.synchronize?.();
   }
 
   /** Index of a native kernel in the manifest, or undefined when there is none of that name. */
   kernelIndex(kernel: string): number | undefined {
     return this.#kernelIndex.get(`${kernel}_${this.name}`);
+  }
+
+  /** Whether tensor `index` of a native kernel, inputs before outputs, may be bf16. */
+  takesBf16(kernel: string, index: number): boolean {
+    return (((this.#bf16.get(`${kernel}_${this.name}`) ?? 0) >>> index) & 1) === 1;
   }
 
   /** A tensor holding a copy of `values`; its own memory even while a step is recorded. */
@@ -81,9 +113,9 @@ export class Device {
     return tensor;
   }
 
-  /** A tensor of zeros with its own memory. */
-  zeros(shape: Shape, dtype: Dtype = 'f32'): Tensor {
-    return new Tensor(this, this.allocate(sizeOf(shape) * bytesPerElement[dtype]), 0, dtype, shape);
+  /** A tensor of zeros with its own memory; on a GPU near the host if the host reads or writes it at every step. */
+  zeros(shape: Shape, dtype: Dtype = 'f32', near: 'device' | 'host' = 'device'): Tensor {
+    return new Tensor(this, this.allocate(sizeOf(shape) * bytesPerElement[dtype], near), 0, dtype, shape);
   }
 
   /** Where an op puts a result: unwritten memory of the current scope, or a planned place of the step being recorded. */
@@ -96,8 +128,13 @@ export class Device {
   }
 
   /** Zeroed memory that belongs to whoever holds it, aligned for vector loads on native devices. */
-  allocate(byteLength: number): Memory {
-    return new Memory(byteLength, this.#aligned(new ArrayBuffer(byteLength + ALIGNMENT)));
+  allocate(byteLength: number, near: 'device' | 'host' = 'device'): Memory {
+    return new Memory(byteLength, this.#aligned(this.buffer(byteLength + ALIGNMENT, near)));
+  }
+
+  /** Zeroed bytes that the kernels of this device can reach. */
+  buffer(byteLength: number, near: 'device' | 'host' = 'device'): ArrayBuffer {
+    return this.native?.allocate?.(byteLength, near === 'host') ?? new ArrayBuffer(byteLength);
   }
 
   /**
@@ -204,7 +241,7 @@ export class Device {
   }
 
   #fromPool(byteLength: number): Memory {
-    const buffer = this.#pool.get(byteLength + ALIGNMENT)?.pop() ?? new ArrayBuffer(byteLength + ALIGNMENT);
+    const buffer = this.#pool.get(byteLength + ALIGNMENT)?.pop() ?? this.buffer(byteLength + ALIGNMENT);
     return new Memory(byteLength, this.#aligned(buffer));
   }
 

@@ -47,7 +47,7 @@ export function generate(
   const { device } = model;
   const nBatch = prompts.length;
   const cache = model.cache(nBatch, nCtx);
-  const ids = device.zeros([nBatch], 'i32');
+  const ids = device.zeros([nBatch], 'i32', 'host');
   const step = device.withoutGrad(() => device.record(() => ({ logits: model.step(ids, cache) })));
   const streams = prompts.map((_, b) => rng?.at(firstIndex + b));
   const added: number[][] = prompts.map(() => []);

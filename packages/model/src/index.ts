@@ -4,7 +4,16 @@ export { backward } from './autograd.js';
 export { buildModel, modelProblems } from './build-model.js';
 export { loadModel, loadWeights, saveModel } from './checkpoint.js';
 export type { Command } from './command.js';
-export { Device, type DeviceName, type DeviceStatus, deviceNames, deviceStatus, openDevice, Scope } from './device.js';
+export {
+  Device,
+  type DeviceName,
+  type DeviceStatus,
+  deviceNames,
+  deviceStatus,
+  openDevice,
+  type Precision,
+  Scope,
+} from './device.js';
 export { NativeError, ShapeError } from './error.js';
 export { type GenerateOptions, generate } from './generate.js';
 export { Gpt, type GptConfig, gpt2, type PositionScheme, positionSchemes } from './gpt.js';

@@ -2,6 +2,7 @@ import { invariant } from '@physlm/base';
 import type { NativePlan } from '@physlm/native';
 import { type Command, encodeCommands } from './command.js';
 import { type Device, runJs } from './device.js';
+import { inHalfPrecision } from './half-precision.js';
 import { planArena } from './plan-arena.js';
 import { type Memory, Tensor } from './tensor.js';
 
@@ -41,8 +42,17 @@ export class Recorder {
   /** Drops dead commands, places intermediates in one arena for each lane and hands the rest to the device. */
   finish<T extends Readonly<Record<string, Tensor>>>(results: T, slices?: Slices): Recorded<T> {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
-    const commands = liveCommands(this.#commands, kept);
+    const live = liveCommands(this.#commands, kept);
+    const commands = this.device.precision === 'bf16' ? inHalfPrecision(this.device, live, kept) : live;
     if (slices === undefined) {
+      // What the caller reads after each run lies near the host where that is another place.
+      if (this.device.native?.allocate !== undefined) {
+        for (const memory of kept) {
+          if (!memory.planned) continue;
+          const { buffer, start } = this.device.allocate(memory.byteLength, 'host').place();
+          memory.assign(buffer, start);
+        }
+      }
       const { offsets, byteLength } = planArena(commands, kept);
       this.#place(offsets, byteLength);
       return new Program(this.device, commands, results, byteLength);
@@ -53,7 +63,7 @@ export class Recorder {
       strides.set(memory.place().buffer, { slice: byteLength / nSlice, lane: 0, memories: [memory] });
     }
     const whole = Object.entries(results).map(([name, { memory, dtype, shape, byteLength }]) => {
-      const all = this.device.allocate(byteLength * nSlice);
+      const all = this.device.allocate(byteLength * nSlice, 'host');
       const { buffer, start } = all.place();
       memory.assign(buffer, start);
       strides.set(buffer, { slice: byteLength, lane: 0, memories: [memory] });

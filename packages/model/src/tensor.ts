@@ -2,15 +2,18 @@ import { invariant, PhyslmError } from '@physlm/base';
 import type { GradNode } from './autograd.js';
 import type { Device } from './device.js';
 
-/** Element types: IEEE single and double, and signed 32-bit integers for tokens and positions. */
-export type Dtype = 'f32' | 'f64' | 'i32';
+/**
+ * Element types: IEEE single and double, signed 32-bit integers for tokens and positions, and bfloat16, which only
+ * intermediate results of a recorded step on a GPU may have.
+ */
+export type Dtype = 'f32' | 'f64' | 'i32' | 'bf16';
 /** Sizes of the axes, row-major, last axis contiguous. */
 export type Shape = readonly number[];
 /** The typed array that holds a tensor's elements. */
 export type Values = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 
 /** Bytes of one element. */
-export const bytesPerElement: Readonly<Record<Dtype, number>> = { f32: 4, f64: 8, i32: 4 };
+export const bytesPerElement: Readonly<Record<Dtype, number>> = { f32: 4, f64: 8, i32: 4, bf16: 2 };
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: Shape): number {
@@ -115,15 +118,18 @@ export class Tensor {
   }
 
   /**
-   * The elements themselves, not a copy: writing to them writes to the tensor.
+   * The elements themselves, not a copy: writing to them writes to the tensor. Waits for the device; after more work was
+   * given to it, ask again before reading or writing.
    *
    * @throws PhyslmError 'disposed' when a scope has freed them or a recording has not run yet.
    */
   values(): Values {
     const { buffer, start } = this.#memory.place();
+    this.device.synchronize();
     const at = start + this.#byteOffset;
     if (this.dtype === 'f32') return new Float32Array(buffer, at, this.size);
     if (this.dtype === 'f64') return new Float64Array(buffer, at, this.size);
+    invariant(this.dtype === 'i32', 'the host does not read bf16');
     return new Int32Array(buffer, at, this.size);
   }
 

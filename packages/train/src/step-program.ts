@@ -76,10 +76,10 @@ export class StepProgram {
     this.arena = new ParameterArena(device, model, nSlice);
     this.moments = { m: this.arena.like(), v: this.arena.like() };
     const rows = (partSize / nSlice) * nCtx;
-    this.#ids = device.zeros([nSlice, partSize / nSlice, nCtx], 'i32');
-    this.#targets = device.zeros([nSlice, rows], 'i32');
-    this.#weight = device.zeros([rows]);
-    this.#hyper = device.zeros([8]);
+    this.#ids = device.zeros([nSlice, partSize / nSlice, nCtx], 'i32', 'host');
+    this.#targets = device.zeros([nSlice, rows], 'i32', 'host');
+    this.#weight = device.zeros([rows], 'f32', 'host');
+    this.#hyper = device.zeros([8], 'f32', 'host');
     this.#partIds = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
     this.#partTargets = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
 

@@ -60,7 +60,7 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
     );
   }
 
-  const device = openDevice(name, { nThread: options.threads });
+  const device = openDevice(name, { nThread: options.threads, precision: name === 'cuda' ? 'bf16' : 'f32' });
   if (because !== undefined) {
     note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
   }
@@ -68,7 +68,9 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
   const native =
     device.native === undefined
       ? ''
-      : ` (${device.native.isa()}, ${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'})`;
+      : ` (${device.native.description()}, ${
+          device.name === 'cpu' ? `${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'}` : device.precision
+        })`;
   note(io, `${experiment.name}: ${options.about}`);
   note(io, `device ${device.name}${native}, ${path}`);
 

@@ -1,0 +1,353 @@
+// Softmax attention over packed rows: the ops, the arithmetic in f32, and decoding. See Dao 2023, arXiv:2307.08691. The
+// pattern never exists in memory; backward recomputes it from the log-sum-exp. Backward is two kernels, one for the
+// gradients of keys and values and one for those of queries: every gradient has one owner that adds in a fixed order, so
+// results are bitwise reproducible. Scratch: B·H·T floats.
+#include "attention.h"
+
+namespace {
+
+constexpr int kTile = 32;      // queries and keys of a block
+constexpr int kBlock = 256;    // eight threads a row
+constexpr int kWidest = 256;   // head
+constexpr int kOwn = kWidest / 8;
+
+/** Rows first… of a head into to[row][K+1]; zeros behind the last position. */
+DEVICE void bring(const Floats& x, int64_t base, int64_t stride, int64_t first, int64_t T, int64_t K, float* to) {
+  for (int64_t at = threadIdx.x; at < kTile * K; at += kBlock) {
+    const int64_t row = at / K, k = at % K;
+    to[row * (K + 1) + k] = first + row < T ? load_one(x, base + (first + row) * stride + k) : 0.0f;
+  }
+}
+
+DEVICE float dot(const float* a, const float* b, int64_t K) {
+  float total = 0;
+  for (int64_t k = 0; k < K; k++) total += a[k] * b[k];
+  return total;
+}
+
+DEVICE float octet_sum(float v) {
+  for (int mask = 4; mask > 0; mask /= 2) v += gpu::shuffle_xor(v, mask);
+  return v;
+}
+DEVICE float octet_max(float v) {
+  for (int mask = 4; mask > 0; mask /= 2) {
+    const float other = gpu::shuffle_xor(v, mask);
+    v = other > v ? other : v;
+  }
+  return v;
+}
+
+DEVICE int64_t head_base(const Attention& a, int64_t b, int64_t column) { return b * a.T * a.P + column * a.K; }
+
+__global__ void forward(Attention a) {
+  const int64_t K = a.K, pitch = K + 1, b = blockIdx.z, h = blockIdx.y, g = h * a.G / a.H, q0 = (int64_t)blockIdx.x * kTile;
+  float* const q = gpu::shared<float>();
+  float* const k = q + kTile * pitch;
+  float* const v = k + kTile * pitch;
+  float* const s = v + kTile * pitch;  // [32][33]
+  const int row = threadIdx.x / 8, part = threadIdx.x % 8;
+  const int64_t t = q0 + row, seen = a.causal ? t + 1 : a.T;
+  bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
+  float own[kOwn] = {}, top = -3e38f, total = 0;
+  const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
+  for (int64_t k0 = 0; k0 < last; k0 += kTile) {
+    gpu::sync();
+    bring(a.qkv, head_base(a, b, a.H + g), a.P, k0, a.T, K, k);
+    bring(a.qkv, head_base(a, b, a.H + a.G + g), a.P, k0, a.T, K, v);
+    gpu::sync();
+    float score[4], peak = top;
+    for (int j = 0; j < 4; j++) {
+      const int key = part + 8 * j;
+      score[j] = k0 + key < seen && k0 + key < a.T ? dot(q + row * pitch, k + key * pitch, K) * a.scale : -INFINITY;
+      peak = score[j] > peak ? score[j] : peak;
+    }
+    peak = octet_max(peak);
+    float sum = 0;
+    for (int j = 0; j < 4; j++) {
+      const float p = expf(score[j] - peak);
+      s[row * (kTile + 1) + part + 8 * j] = p;
+      sum += p;
+    }
+    const float shrink = expf(top - peak);
+    total = total * shrink + octet_sum(sum);
+    top = peak;
+    gpu::sync_warp();  // a row belongs to one warp
+#pragma unroll
+    for (int j = 0; j < kOwn; j++) own[j] *= shrink;
+#pragma unroll 1
+    for (int key = 0; key < kTile; key++) {
+      const float p = s[row * (kTile + 1) + key];
+#pragma unroll
+      for (int j = 0; j < kOwn; j++)
+        if (part + 8 * j < K) own[j] += p * v[key * pitch + part + 8 * j];
+    }
+  }
+  if (t >= a.T) return;
+  const int64_t to = (b * a.T + t) * a.H * K + h * K;
+#pragma unroll
+  for (int j = 0; j < kOwn; j++)
+    if (part + 8 * j < K) store_one(a.o, to + part + 8 * j, own[j] / total);
+  if (a.lse && part == 0) a.lse[(b * a.H + h) * a.T + t] = top + logf(total);
+}
+
+/** delta[b][h][t] = Σ_k dO·o, a warp each. */
+__global__ void deltas(Attention a) {
+  const int64_t at = (int64_t)blockIdx.x * (kBlock / kWarp) + warp_index();
+  if (at >= a.B * a.H * a.T) return;
+  const int64_t t = at % a.T, h = at / a.T % a.H, b = at / a.T / a.H, from = (b * a.T + t) * a.H * a.K + h * a.K;
+  float total = 0;
+  for (int64_t k = lane_index(); k < a.K; k += kWarp) total += load_one(a.dO, from + k) * load_one(a.o, from + k);
+  total = warp_sum(total);
+  if (lane_index() == 0) a.delta[at] = total;
+}
+
+__global__ void backward_queries(Attention a) {
+  const int64_t K = a.K, pitch = K + 1, b = blockIdx.z, h = blockIdx.y, g = h * a.G / a.H, q0 = (int64_t)blockIdx.x * kTile;
+  float* const q = gpu::shared<float>();
+  float* const d = q + kTile * pitch;
+  float* const k = d + kTile * pitch;
+  float* const v = k + kTile * pitch;
+  float* const s = v + kTile * pitch;
+  const int row = threadIdx.x / 8, part = threadIdx.x % 8;
+  const int64_t t = q0 + row, seen = a.causal ? t + 1 : a.T;
+  bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
+  bring(a.dO, b * a.T * a.H * K + h * K, a.H * K, q0, a.T, K, d);
+  const float lse = t < a.T ? a.lse[(b * a.H + h) * a.T + t] : 0.0f, delta = t < a.T ? a.delta[(b * a.H + h) * a.T + t] : 0.0f;
+  float own[kOwn] = {};
+  const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
+  for (int64_t k0 = 0; k0 < last; k0 += kTile) {
+    gpu::sync();
+    bring(a.qkv, head_base(a, b, a.H + g), a.P, k0, a.T, K, k);
+    bring(a.qkv, head_base(a, b, a.H + a.G + g), a.P, k0, a.T, K, v);
+    gpu::sync();
+    for (int j = 0; j < 4; j++) {
+      const int key = part + 8 * j;
+      const bool sees = t < a.T && k0 + key < seen && k0 + key < a.T;
+      const float p = sees ? expf(dot(q + row * pitch, k + key * pitch, K) * a.scale - lse) : 0.0f;
+      s[row * (kTile + 1) + key] = p * (dot(d + row * pitch, v + key * pitch, K) - delta) * a.scale;
+    }
+    gpu::sync_warp();
+#pragma unroll 1
+    for (int key = 0; key < kTile; key++) {
+      const float ds = s[row * (kTile + 1) + key];
+#pragma unroll
+      for (int j = 0; j < kOwn; j++)
+        if (part + 8 * j < K) own[j] += ds * k[key * pitch + part + 8 * j];
+    }
+  }
+  if (t >= a.T) return;
+#pragma unroll
+  for (int j = 0; j < kOwn; j++)
+    if (part + 8 * j < K) store_one(a.dqkv, head_base(a, b, h) + t * a.P + part + 8 * j, own[j]);
+}
+
+__global__ void backward_keys(Attention a) {
+  const int64_t K = a.K, pitch = K + 1, b = blockIdx.z, g = blockIdx.y, k0 = (int64_t)blockIdx.x * kTile;
+  float* const k = gpu::shared<float>();
+  float* const v = k + kTile * pitch;
+  float* const q = v + kTile * pitch;
+  float* const d = q + kTile * pitch;
+  float* const p = d + kTile * pitch;  // [key][query]
+  float* const s = p + kTile * (kTile + 1);
+  float* const stats = s + kTile * (kTile + 1);  // lse, then delta
+  const int row = threadIdx.x / 8, part = threadIdx.x % 8;
+  const int64_t key = k0 + row;
+  bring(a.qkv, head_base(a, b, a.H + g), a.P, k0, a.T, K, k);
+  bring(a.qkv, head_base(a, b, a.H + a.G + g), a.P, k0, a.T, K, v);
+  float dk[kOwn] = {}, dv[kOwn] = {};
+  for (int64_t h = g * (a.H / a.G); h < (g + 1) * (a.H / a.G); h++) {
+    for (int64_t q0 = a.causal ? k0 : 0; q0 < a.T; q0 += kTile) {
+      gpu::sync();
+      bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
+      bring(a.dO, b * a.T * a.H * K + h * K, a.H * K, q0, a.T, K, d);
+      if (threadIdx.x < 2 * kTile) {
+        const int64_t t = q0 + threadIdx.x % kTile;
+        const float* const from = threadIdx.x < kTile ? a.lse : a.delta;
+        stats[threadIdx.x] = t < a.T ? from[(b * a.H + h) * a.T + t] : 0.0f;
+      }
+      gpu::sync();
+      for (int j = 0; j < 4; j++) {
+        const int query = part + 8 * j;
+        const int64_t t = q0 + query;
+        const bool seen = t < a.T && key < a.T && (!a.causal || key <= t);
+        const float e = seen ? expf(dot(q + query * pitch, k + row * pitch, K) * a.scale - stats[query]) : 0.0f;
+        p[row * (kTile + 1) + query] = e;
+        s[row * (kTile + 1) + query] = e * (dot(d + query * pitch, v + row * pitch, K) - stats[kTile + query]) * a.scale;
+      }
+      gpu::sync_warp();
+#pragma unroll 1
+      for (int query = 0; query < kTile; query++) {
+        const float e = p[row * (kTile + 1) + query], ds = s[row * (kTile + 1) + query];
+#pragma unroll
+        for (int j = 0; j < kOwn; j++)
+          if (part + 8 * j < K) {
+            dv[j] += e * d[query * pitch + part + 8 * j];
+            dk[j] += ds * q[query * pitch + part + 8 * j];
+          }
+      }
+    }
+  }
+  if (key >= a.T) return;
+#pragma unroll
+  for (int j = 0; j < kOwn; j++) {
+    if (part + 8 * j >= K) continue;
+    store_one(a.dqkv, head_base(a, b, a.H + g) + key * a.P + part + 8 * j, dk[j]);
+    store_one(a.dqkv, head_base(a, b, a.H + a.G + g) + key * a.P + part + 8 * j, dv[j]);
+  }
+}
+
+// --- decoding ----------------------------------------------------------------------------------------------------------------
+
+constexpr int kStepBlock = 128;
+
+/** One new position for a (batch, query head): scores of all rows so far in shared memory, then their mean of values. */
+__global__ void step(Floats qkv, Floats o, const float* k_old, const float* v_old, float* k_cache, float* v_cache,
+                     const int32_t* positions, int64_t S, int64_t H, int64_t G, int64_t K, float scale, uint64_t* problem) {
+  float* const scores = gpu::shared<float>();  // [S], then the query [K], then room for sums
+  float* const q = scores + S;
+  float* const room = q + K;
+  const int64_t b = blockIdx.y, h = blockIdx.x, g = h * G / H, P = (H + 2 * G) * K;
+  const int64_t position = positions[0];
+  if (position < 0 || position >= S) {
+    if (threadIdx.x == 0) report(problem, kBadPosition, b, (int32_t)position);
+    return;
+  }
+  const int64_t key_at = b * P + (H + g) * K, value_at = b * P + (H + G + g) * K, row = G * K;
+  const int64_t cache = (b * S * G + g) * K;
+  for (int64_t k = threadIdx.x; k < K; k += kStepBlock) {
+    q[k] = load_one(qkv, b * P + h * K + k);
+    if (h % (H / G) == 0) {  // one head of the group writes the new row; all read it from where it came
+      k_cache[cache + position * row + k] = load_one(qkv, key_at + k);
+      v_cache[cache + position * row + k] = load_one(qkv, value_at + k);
+    }
+  }
+  gpu::sync();
+  float top = -3e38f;
+  for (int64_t j = warp_index(); j <= position; j += kStepBlock / kWarp) {
+    float total = 0;
+    for (int64_t k = lane_index(); k < K; k += kWarp)
+      total += q[k] * (j == position ? load_one(qkv, key_at + k) : k_old[cache + j * row + k]);
+    total = warp_sum(total) * scale;
+    if (lane_index() == 0) scores[j] = total;
+    top = total > top ? total : top;
+  }
+  if (lane_index() == 0) room[warp_index()] = top;
+  gpu::sync();
+  for (int w = 0; w < kStepBlock / kWarp; w++) top = room[w] > top ? room[w] : top;
+  float total = 0;
+  for (int64_t j = threadIdx.x; j <= position; j += kStepBlock) {
+    scores[j] = expf(scores[j] - top);
+    total += scores[j];
+  }
+  total = block_sum(total, room);
+  for (int64_t k = threadIdx.x; k < K; k += kStepBlock) {
+    float sum = 0;
+    for (int64_t j = 0; j < position; j++) sum += scores[j] * v_old[cache + j * row + k];
+    store_one(o, b * H * K + h * K + k, (sum + scores[position] * load_one(qkv, value_at + k)) / total);
+  }
+}
+
+__global__ void copy_floats(const float* from, float* to, int64_t n) {
+  const int64_t i = (int64_t)blockIdx.x * kBlock + threadIdx.x;
+  if (i < n) to[i] = from[i];
+}
+
+// --- host --------------------------------------------------------------------------------------------------------------------
+
+int32_t read_heads(Attention& a, const double* attrs) {
+  a.H = (int64_t)attrs[0];
+  a.G = (int64_t)attrs[1];
+  a.K = (int64_t)attrs[2];
+  a.scale = (float)attrs[3];
+  if (a.H < 1 || a.G < 1 || a.K < 1 || a.H % a.G)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[nHead] expected a multiple of nKvHead, both positive, got %lld and %lld",
+                       (long long)a.H, (long long)a.G);
+  if (a.P != (a.H + 2 * a.G) * a.K)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[qkv] expected (nHead + 2·nKvHead)·dHead = %lld columns, got %lld",
+                       (long long)((a.H + 2 * a.G) * a.K), (long long)a.P);
+  if (a.K > kWidest || a.H > 65535 || a.B > 65535)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[qkv] expected heads up to %d wide, and up to 65535 heads and rows of a batch, "
+                       "got %lld, %lld and %lld", kWidest, (long long)a.K, (long long)a.H, (long long)a.B);
+  return PHYSLM_OK;
+}
+
+int32_t expect(const char* what, int64_t expected, int64_t got) {
+  if (expected == got) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[%s] expected %lld, got %lld", what, (long long)expected, (long long)got);
+}
+
+bool aligned(const Floats& x) { return (uintptr_t)x.data % 16 == 0; }
+
+}  // namespace
+
+int32_t attend_f32(const Attention& a) {
+  const size_t bytes = (3 * kTile * (a.K + 1) + kTile * (kTile + 1)) * sizeof(float);
+  start(forward, dim3((unsigned)ceil_div(a.T, kTile), (unsigned)a.H, (unsigned)a.B), kBlock, bytes, a);
+  return PHYSLM_OK;
+}
+
+int32_t attend_backward_f32(const Attention& a) {
+  const size_t rows = 4 * kTile * (a.K + 1) * sizeof(float), square = kTile * (kTile + 1) * sizeof(float);
+  const unsigned tiles = (unsigned)ceil_div(a.T, kTile);
+  start(backward_keys, dim3(tiles, (unsigned)a.G, (unsigned)a.B), kBlock, rows + 2 * square + 2 * kTile * sizeof(float), a);
+  start(backward_queries, dim3(tiles, (unsigned)a.H, (unsigned)a.B), kBlock, rows + square, a);
+  return PHYSLM_OK;
+}
+
+OP(attention_forward) {
+  Attention a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
+  a.causal = attrs[4] != 0;
+  if (int32_t status = read_heads(a, attrs)) return status;
+  if (int32_t status = expect("o columns", a.H * a.K, axis(out[0], 1))) return status;
+  if (out[1].data)
+    if (int32_t status = expect("lse heads", a.H, axis(out[1], 2))) return status;
+  a.qkv = floats(in[0]);
+  a.o = floats(out[0]);
+  a.lse = static_cast<float*>(out[1].data);
+  a.chunks = a.K % 8 == 0 && aligned(a.qkv);
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  return a.qkv.half && a.K <= 128 ? attend_bf16(a) : attend_f32(a);
+}
+
+OP(attention_backward) {
+  if (!out[0].data) return PHYSLM_OK;
+  Attention a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
+  a.causal = attrs[4] != 0;
+  if (int32_t status = read_heads(a, attrs)) return status;
+  if (int32_t status = expect("o columns", a.H * a.K, axis(in[1], 1))) return status;
+  if (int32_t status = expect("lse heads", a.H, axis(in[2], 2))) return status;
+  a.qkv = floats(in[0]);
+  a.o = floats(in[1]);
+  a.lse = static_cast<float*>(in[2].data);
+  a.dO = floats(in[3]);
+  a.dqkv = floats(out[0]);
+  a.chunks = a.K % 8 == 0 && aligned(a.qkv) && aligned(a.dO);
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
+  if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
+  start(deltas, dim3((unsigned)ceil_div(a.B * a.H * a.T, kBlock / kWarp)), kBlock, 0, a);
+  return a.qkv.half && a.K <= 128 ? attend_backward_bf16(a) : attend_backward_f32(a);
+}
+
+OP(attentionStep_forward) {
+  Attention a = {leading(in[0], 1), 1, axis(in[0], 1)};
+  if (int32_t status = read_heads(a, attrs)) return status;
+  if (int32_t status = expect("o columns", a.H * a.K, axis(out[0], 1))) return status;
+  if (int32_t status = expect("kCache heads", a.G, axis(in[1], 2))) return status;
+  if (int32_t status = expect("kCache width", a.K, axis(in[1], 1))) return status;
+  const int64_t S = axis(in[1], 3), n = elements(in[1]);
+  const size_t bytes = (S + a.K + kStepBlock / kWarp) * sizeof(float);
+  if (bytes > (160 << 10))
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[kCache] expected at most 40000 positions, got %lld", (long long)S);
+  uint64_t* const problem = problem_record();
+  if (!problem) return PHYSLM_OUT_OF_MEMORY;
+  if (n == 0) return PHYSLM_OK;
+  for (int c = 1; c <= 2; c++)
+    if (out[c].data != in[c].data)
+      start(copy_floats, dim3((unsigned)ceil_div(n, kBlock)), kBlock, 0, static_cast<const float*>(in[c].data),
+            static_cast<float*>(out[c].data), n);
+  start(step, dim3((unsigned)a.H, (unsigned)a.B), kStepBlock, bytes, floats(in[0]), floats(out[0]),
+        static_cast<const float*>(in[1].data), static_cast<const float*>(in[2].data), static_cast<float*>(out[1].data),
+        static_cast<float*>(out[2].data), static_cast<const int32_t*>(in[3].data), S, a.H, a.G, a.K, a.scale, problem);
+  return PHYSLM_OK;
+}

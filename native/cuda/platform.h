@@ -1,0 +1,51 @@
+// Memory, streams and graphs of the one device that this process uses: platform.cu asks the CUDA runtime, emulate/platform.cc
+// plays one on the host. Everything returns a physlm_status and leaves its reason for physlm_last_error().
+#ifndef PHYSLM_CUDA_PLATFORM_H
+#define PHYSLM_CUDA_PLATFORM_H
+
+#include "../cpp/abi.h"
+#include "gpu_sm90.h"
+
+/** NULL when there is a device that these kernels run on, or one sentence that says why not. Asks once. */
+const char* platform_unavailable(void);
+/** The device's name, and what else belongs into an environment file. */
+const char* platform_description(void);
+
+/** Whether the kernels for Hopper (sm_90a) run here. */
+bool platform_hopper(void);
+int platform_multiprocessors(void);
+/**
+ * Describes a bf16 matrix [outer][inner] with rows `stride` elements apart, of which boxes [box_outer][64] are fetched. The
+ * address and the rows must be aligned to 16 bytes.
+ */
+int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride, int box_outer);
+
+/** Zeroed memory that host and device both reach, near the host or near the device; NULL when memory is out. */
+void* platform_allocate(size_t bytes, bool host);
+/** Waits for the device first. */
+void platform_release(void* memory);
+/** Memory of the device alone; NULL when memory is out. */
+void* platform_allocate_scratch(size_t bytes);
+
+cudaStream_t platform_stream(void);
+/** What the launches since the last call met, if it can be known without waiting. */
+int32_t platform_launch_status(void);
+int32_t platform_synchronize(void);
+
+/** Names the work that is enqueued from here on, for messages. */
+void platform_name_work(const char* name);
+
+/** Between begin and end, launches are collected instead of run. */
+int32_t platform_begin_capture(void);
+/** NULL: the reason is in physlm_last_error(). */
+void* platform_end_capture(void);
+int32_t platform_replay(void* graph);
+void platform_drop(void* graph);
+
+/** Nanoseconds of device time that `work` takes; for profiles. */
+int32_t platform_time(int32_t (*work)(void*), void* context, double* ns);
+
+/** Records the sentence for physlm_last_error() and returns `status`. */
+int32_t physlm_fail(int32_t status, const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

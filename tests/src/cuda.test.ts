@@ -1,0 +1,144 @@
+import { Rng } from '@physlm/base';
+import {
+  adamW,
+  backward,
+  buildModel,
+  crossEntropy,
+  type Device,
+  deviceStatus,
+  generate,
+  gpt2,
+  gradNorm,
+  ignoreIndex,
+  llama,
+  type ModelConfig,
+  openDevice,
+  ParameterArena,
+  type Precision,
+  reshape,
+  type Tensor,
+} from '@physlm/model';
+import { describe, expect, it } from 'vitest';
+
+// Whole steps on device `cuda`, on a GPU or on the host: in f32 the bits of eager steps, in bf16 close to f32, and in both the
+// same bits every time. See conformance.test.ts for single ops.
+
+const status = deviceStatus('cuda');
+const skipped = status.available ? '' : ` (skipped: ${status.reason})`;
+const nCtx = 35;
+const sizes = { dModel: 64, dVocab: 50, nCtx };
+const configs: Readonly<Record<string, ModelConfig>> = {
+  'gpt, tied': gpt2(2, 2, sizes),
+  'gpt, odd widths': gpt2(1, 3, { ...sizes, dModel: 36, dVocab: 23, tied: false }),
+  'llama, grouped heads': llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 96 }),
+};
+
+interface Trained {
+  readonly losses: number[];
+  readonly weights: number[];
+  readonly gradients: number[];
+}
+
+/** A few optimiser steps on random windows, recorded or eager. */
+function steps(device: Device, config: ModelConfig, nStep: number, recorded: boolean): Trained {
+  const model = buildModel(device, config, new Rng('weights'));
+  const arena = new ParameterArena(device, model);
+  const [m, v] = [arena.like(), arena.like()];
+  const nRow = 2 * nCtx;
+  const rng = new Rng('batch');
+  const tokens = (low: number): number[] => Array.from({ length: nRow }, () => low + rng.below(config.dVocab - low));
+  const ids = device.tensor(tokens(0), [2, nCtx], 'i32');
+  const targets = device.tensor(tokens(ignoreIndex), [nRow], 'i32');
+  const seed = device.tensor(new Float32Array(nRow).fill(1 / nRow), [nRow]);
+  const hyper = device.tensor([1e-3, 0.9, 0.98, 1e-8, 0.1, 0.1, 0.02, 1], [8]);
+  const step = (): { loss: Tensor } => {
+    const logits = reshape(model.forward(ids), [nRow, config.dVocab]);
+    const { loss } = crossEntropy({ logits, targets }, { ignore: ignoreIndex });
+    backward(loss, seed);
+    const g = arena.gradients.view([arena.gradients.size]);
+    const { norm } = gradNorm({ g }, {});
+    adamW({ w: arena.weights, g, m, v, norm, hyper }, { nDecay: arena.nDecay });
+    return { loss };
+  };
+  const losses: number[] = [];
+  const program = recorded ? device.record(step) : undefined;
+  for (let i = 0; i < nStep; i++) {
+    program?.run();
+    const loss = program?.results.loss ?? step().loss;
+    losses.push(loss.toArray().reduce((a, b) => a + b, 0) / nRow);
+  }
+  return { losses, weights: arena.weights.toArray(), gradients: arena.gradients.toArray() };
+}
+
+const cuda = (precision: Precision): Device => openDevice('cuda', { precision });
+const norm = (x: readonly number[]): number => Math.sqrt(x.reduce((s, v) => s + v * v, 0));
+const distance = (a: readonly number[], b: readonly number[]): number => norm(a.map((v, i) => v - b[i]!)) / norm(b);
+
+describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda${skipped}: %s`, (_, config) => {
+  it('gives the bits of eager steps in f32, whether launched, captured or replayed', () => {
+    const eager = steps(cuda('f32'), config, 3, false);
+    expect(steps(cuda('f32'), config, 3, true)).toEqual(eager);
+    const js = steps(openDevice('js'), config, 1, false);
+    const once = steps(cuda('f32'), config, 1, true);
+    expect(distance(once.gradients, js.gradients)).toBeLessThan(2e-5);
+    expect(eager.losses[2]).toBeLessThan(eager.losses[0]!);
+  });
+
+  it('stays close to f32 in bf16, with the same bits each time', () => {
+    const exact = steps(cuda('f32'), config, 1, true);
+    const rounded = steps(cuda('bf16'), config, 1, true);
+    expect(rounded.losses[0]).toBeCloseTo(exact.losses[0]!, 2);
+    const error = distance(rounded.gradients, exact.gradients);
+    expect(error).toBeGreaterThan(1e-5); // it is another arithmetic
+    expect(error).toBeLessThan(2e-2);
+    const long = steps(cuda('bf16'), config, 3, true);
+    expect(long.losses.slice(0, 1)).toEqual(rounded.losses);
+    expect(long.losses[2]).toBeLessThan(long.losses[0]!);
+  });
+});
+
+describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
+  it('continues prompts as js does', () => {
+    const config = configs['llama, grouped heads']!;
+    const prompts = [[1, 2, 3], [4]];
+    const on = (device: Device): number[][] =>
+      generate(buildModel(device, config, new Rng('weights')), prompts, { nNew: 6 }).map((tokens) => [...tokens]);
+    expect(on(cuda('f32'))).toEqual(on(openDevice('js')));
+    expect(on(cuda('bf16')).map((tokens) => tokens.length)).toEqual([6, 6]);
+  });
+
+  it('keeps half of the bytes in bf16', () => {
+    const bytes = (precision: Precision): number => {
+      const device = cuda(precision);
+      const model = buildModel(device, configs['gpt, tied']!, new Rng('weights'));
+      const ids = device.zeros([24, nCtx], 'i32');
+      return device.withoutGrad(() => device.record(() => ({ logits: model.forward(ids) }))).arenaBytes;
+    };
+    expect(bytes('bf16')).toBeLessThan(0.75 * bytes('f32'));
+  });
+
+  it('says when a replayed step meets a token that is not in the vocabulary', () => {
+    const device = cuda('f32');
+    const config = configs['gpt, tied']!;
+    const model = buildModel(device, config, new Rng('weights'));
+    const ids = device.zeros([1, 4], 'i32');
+    const program = device.withoutGrad(() => device.record(() => ({ logits: model.forward(ids) })));
+    for (const run of [1, 2, 3]) {
+      ids.values().fill(run);
+      program.run();
+      expect(program.results.logits.values().every(Number.isFinite)).toBe(true);
+    }
+    ids.values()[2] = 77;
+    program.run();
+    expect(() => program.results.logits.values()).toThrow(
+      '[embedding.ids] expected a token of the vocabulary, got 77 in row 2',
+    );
+    ids.values()[2] = 3;
+    program.run();
+    expect(program.results.logits.values().every(Number.isFinite)).toBe(true);
+  });
+
+  it('refuses precision bf16 elsewhere', () => {
+    expect(() => openDevice('js', { precision: 'bf16' })).toThrow('[precision] expected f32 on device js, got bf16');
+  });
+});
