@@ -13,5 +13,5 @@ export const base: ViteUserConfig = {
       { find: /^physlm$/, replacement: source('./packages/lab/src/index.ts') },
     ],
   },
-  test: { testTimeout: 60_000, maxWorkers: 2 },
+  test: { testTimeout: 60_000, hookTimeout: 120_000, maxWorkers: 2 },
 };
