@@ -50,4 +50,12 @@ export {
 export { type Judgement, type RenderedReport, renderReport } from './report/html.js';
 export { renderSvg } from './report/svg.js';
 export { type CapacityResults, type ItemLoss, runCapacity } from './run-capacity.js';
-export { type FinishedRun, judge, openFinishedRun, type RunOutcome, runRecipe, writeReport } from './run-recipe.js';
+export {
+  type FinishedRun,
+  judge,
+  openFinishedRun,
+  type RunOutcome,
+  runFolder,
+  runRecipe,
+  writeReport,
+} from './run-recipe.js';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError } from '@physlm/base';
+import { DataError, digest } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import { type Progress, RunDirectory } from '@physlm/train';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
@@ -16,6 +16,11 @@ export interface FinishedRun {
   readonly experiment: Experiment;
   readonly results: Results;
   readonly environment: Environment;
+}
+
+/** Where the run of an experiment goes unless told otherwise: the name says what it is, the digest tells it from all others. */
+export function runFolder(experiment: Experiment, runs = 'runs'): string {
+  return join(runs, `${experiment.name}-${digest(experiment).slice(0, 8)}`);
 }
 
 /** What `runRecipe` needs. */

@@ -9,7 +9,9 @@ import { type FinishedRun, openFinishedRun, runRecipe, writeReport } from '../ru
 import { chooseDevice } from './choose-device.js';
 import { interruption } from './interruption.js';
 import { type Io, note } from './io.js';
+import type { ParentProcess } from './parent-process.js';
 import { ProgressLine } from './progress-line.js';
+import { lockRun } from './run-lock.js';
 
 /** One experiment to have finished, and how. */
 export interface ExecuteOptions {
@@ -26,6 +28,8 @@ export interface ExecuteOptions {
   readonly unfinished: 'refuse' | 'resume' | 'fresh';
   /** What is run, in a few words. */
   readonly about: string;
+  /** The process that this one works for: where to tell how far the run is, and what asks it to save and stop. */
+  readonly parent?: ParentProcess;
 }
 
 /** How it ended. */
@@ -46,12 +50,13 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
   const before = directory?.readJson<Environment>('environment.json');
   const { name, because } = chooseDevice(options.device, before?.device);
   if (before !== undefined) requireSameDevice(before.device, name);
-  if (directory?.finished) {
+  const readBack = async (): Promise<Executed> => {
     note(io, `This run is finished: nothing was trained. To run it again: ${again} --fresh`);
     const finished = openFinishedRun(path);
     if (!existsSync(join(path, 'report.html'))) await writeReport(recipe, finished);
     return { stopped: 'finished', finished };
-  }
+  };
+  if (directory?.finished) return readBack();
   if (directory !== undefined && unfinished === 'refuse') {
     const at = directory.latestCheckpoint();
     throw new ConfigError(
@@ -75,8 +80,11 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
   note(io, `device ${device.name}${native}, ${path}`);
 
   const progress = new ProgressLine(io);
-  const interrupt = interruption(io, progress);
+  const interrupt = interruption(io, progress, options.parent?.signal);
+  const lock = await lockRun(path, (text) => note(io, text));
   try {
+    // Another process had the run, and may have finished it.
+    if (target.finished) return await readBack();
     const outcome = await runRecipe({
       recipe,
       experiment,
@@ -85,7 +93,10 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
       command,
       resume: directory !== undefined,
       signal: interrupt.signal,
-      onProgress: (now) => progress.update(now),
+      onProgress(now) {
+        progress.update(now);
+        options.parent?.tell(now);
+      },
     });
     progress.stop();
     if (outcome.stopped === 'finished') return outcome;
@@ -95,5 +106,6 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
   } finally {
     progress.stop();
     interrupt.release();
+    lock.release();
   }
 }

@@ -6,11 +6,10 @@ import { recipeNamed } from '../recipes/index.js';
 import type { ScaleName } from '../recipes/recipe.js';
 import { decimals } from '../report/number-format.js';
 import { textTable } from '../report/text-table.js';
-import type { FinishedRun } from '../run-recipe.js';
+import { type FinishedRun, runFolder } from '../run-recipe.js';
 import { execute } from './execute.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note, recipesOf, say } from './io.js';
-import { runFolder } from './run.js';
 
 /** Options of `physlm law`. */
 export interface LawFlags {

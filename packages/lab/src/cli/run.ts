@@ -1,10 +1,10 @@
-import { join } from 'node:path';
-import { ConfigError, digest, nearest } from '@physlm/base';
+import { ConfigError, nearest } from '@physlm/base';
 import { lawsDecidedBy } from '../laws/index.js';
 import { ledgerFolder, recordLaw } from '../laws/ledger.js';
 import { recipeNamed, scaleNamed } from '../recipes/index.js';
 import type { Experiment, Recipe } from '../recipes/recipe.js';
-import { type FinishedRun, judge } from '../run-recipe.js';
+import { parameterValue, runCommand } from '../recipes/run-command.js';
+import { type FinishedRun, judge, runFolder } from '../run-recipe.js';
 import { execute } from './execute.js';
 import { exitCodes } from './exit-codes.js';
 import { type Io, recipesOf, say } from './io.js';
@@ -41,13 +41,14 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   const parameters = parseParameters(assignments, recipe);
   const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
   requireLawFor(flags, assignments, recipe, experiment);
+  const command = runCommand({ ...flags, recipe: recipe.name, assignments });
   const outcome = await execute(
     {
       recipe,
       experiment,
       path: flags.out ?? runFolder(experiment),
-      again: `${commandOf(recipe, flags, assignments)}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
-      command: commandOf(recipe, flags, assignments),
+      again: `${command}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
+      command,
       device: flags.device,
       threads: flags.threads,
       unfinished: flags.fresh ? 'fresh' : flags.resume ? 'resume' : 'refuse',
@@ -56,11 +57,6 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
     io,
   );
   return outcome.stopped === 'aborted' ? outcome.exitCode : conclude(recipe, outcome.finished, flags, io);
-}
-
-/** Where a run goes unless told otherwise. */
-export function runFolder(experiment: Experiment, runs = 'runs'): string {
-  return join(runs, `${experiment.name}-${digest(experiment).slice(0, 8)}`);
 }
 
 function conclude(recipe: Recipe, finished: FinishedRun, flags: RunFlags, io: Io): number {
@@ -133,18 +129,7 @@ function parseParameters(assignments: readonly string[], recipe: Recipe): Record
       throw new ConfigError([{ path: 'set', expected: `name=value, as in ${meant}=1`, got: `'${assignment}'` }]);
     }
     const text = assignment.slice(at + 1);
-    parameters[name] = Number.isNaN(Number(text)) ? (booleans[text] ?? text) : Number(text);
+    parameters[name] = parameterValue(text);
   }
   return parameters;
-}
-
-const booleans: Readonly<Record<string, boolean>> = { true: true, false: false };
-
-/** The command that gives the same run: without folders, which are this machine's. */
-function commandOf(recipe: Recipe, { scale, seed, device }: RunFlags, assignments: readonly string[]): string {
-  const words = ['physlm', 'run', recipe.name, '--scale', scale, '--seed', String(seed)];
-  for (const assignment of assignments)
-    words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
-  if (device !== 'auto') words.push('--device', device);
-  return words.join(' ');
 }

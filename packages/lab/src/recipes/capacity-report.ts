@@ -33,6 +33,25 @@ const PAPER_POINTS: Readonly<Record<string, readonly (readonly [millionParameter
   ],
 };
 
+/** The models of the paper's Figure 1(a), and the lines of the law, for figures of bits against parameters. */
+export const PAPER_FIGURE: Required<Pick<LineFigure, 'series' | 'rays'>> = {
+  series: Object.entries(PAPER_POINTS).map(([name, points]) => ({
+    name: `paper, ${name}`,
+    points: points.map(([p, bits]) => [p * 1e6, bits * 1e6] as const),
+    scatter: true,
+    quiet: true,
+  })),
+  rays: [
+    { name: '2 bits per parameter', slope: 2 },
+    { name: '1 bit per parameter', slope: 1 },
+  ],
+};
+
+/** The source of {@link PAPER_FIGURE}. */
+export const CAPACITY_SOURCE =
+  'Allen-Zhu and Li 2024, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, arXiv:2404.05405: ' +
+  'the definition of stored bits (Definition 4.3), the law and its Figure 1(a), whose points are read off the figure.';
+
 const ITEM_NAMES: Readonly<Record<string, string>> = {
   name: 'name',
   birthDate: 'birth date',
@@ -129,10 +148,7 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
         ]),
       },
     ],
-    sources: [
-      'Allen-Zhu and Li 2024, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, arXiv:2404.05405: ' +
-        'the definition of stored bits (Definition 4.3), the law and its Figure 1(a), whose points are read off the figure.',
-    ],
+    sources: [CAPACITY_SOURCE],
   };
 }
 
@@ -177,21 +193,13 @@ function scalingFigure(experiment: CapacityExperiment, { measures }: CapacityRes
     },
     y: { label: 'bits stored', log: true, min: 10 ** Math.floor(Math.log10(bits / 2)) },
     series: [
-      ...Object.entries(PAPER_POINTS).map(([name, points]) => ({
-        name: `paper, ${name}`,
-        points: points.map(([p, bits]) => [p * 1e6, bits * 1e6] as const),
-        scatter: true,
-        quiet: true,
-      })),
+      ...PAPER_FIGURE.series,
       {
         name: `this run, ${count(experiment.data.nPeople)} people`,
         points: [[nParameter, bits]],
         scatter: true,
       },
     ],
-    rays: [
-      { name: '2 bits per parameter', slope: 2 },
-      { name: '1 bit per parameter', slope: 1 },
-    ],
+    rays: PAPER_FIGURE.rays,
   };
 }

@@ -3,6 +3,7 @@ import { type CapacityResults, runCapacity } from '../run-capacity.js';
 import { type CfgResults, runCfg } from '../run-cfg.js';
 import { type CapacityExperiment, capacity, capacityParameters, capacityScales } from './capacity.js';
 import { capacityReport } from './capacity-report.js';
+import { capacitySweep } from './capacity-sweep.js';
 import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
 import { cfgReport } from './cfg-report.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
@@ -16,6 +17,7 @@ const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
   experiment: capacity,
   execute: runCapacity,
   report: capacityReport,
+  sweep: capacitySweep,
 };
 
 const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {

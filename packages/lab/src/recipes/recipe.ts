@@ -1,7 +1,8 @@
 import type { Device, ModelConfig } from '@physlm/model';
 import type { Progress, RunDirectory, TrainConfig } from '@physlm/train';
 import type { z } from 'zod';
-import type { ReportDocument } from '../report/document.js';
+import type { LineFigure, ReportDocument } from '../report/document.js';
+import type { ParameterValue } from './run-command.js';
 
 /**
  * How much of a law is tried. `tiny`: under a minute on two processor cores. `small`: under two minutes. `laptop`: up to
@@ -72,6 +73,20 @@ export interface RecipeOptions {
   readonly parameters?: Readonly<Record<string, unknown>>;
 }
 
+/** What a sweep of a recipe tries and shows unless it is told otherwise. */
+export interface RecipeSweep {
+  /** Parameters and their values, by scale. */
+  readonly grid: Readonly<Partial<Record<ScaleName, Readonly<Record<string, readonly ParameterValue[]>>>>>;
+  /** The measure that is fitted, and the measure or parameter that it is fitted against. */
+  readonly fit: { readonly y: string; readonly x: string };
+  /** What the papers found for these two, to be drawn beside the sweep's own points. */
+  readonly paper: Pick<LineFigure, 'series' | 'rays'>;
+  readonly title: string;
+  /** What the figure shows of the papers, and what slope they find. */
+  readonly caption: string;
+  readonly sources: readonly string[];
+}
+
 /** A kind of experiment: how to write it down, run it and show its results. */
 export interface Recipe<E extends Experiment = Experiment, R extends Results = Results> {
   readonly name: string;
@@ -90,4 +105,5 @@ export interface Recipe<E extends Experiment = Experiment, R extends Results = R
   experiment(options: RecipeOptions): E;
   execute(experiment: E, context: RunContext): Promise<Execution<R>>;
   report(experiment: E, results: R): ReportDocument;
+  readonly sweep?: RecipeSweep;
 }
