@@ -12,14 +12,19 @@ export interface Interruption {
  * The first Ctrl-C asks the run to save and stop, the second one ends the process. SIGTERM asks as well, and so does
  * `parent`, the signal of a process that this one works for.
  */
-export function interruption(io: Io, progress: { stop(): void }, parent?: AbortSignal): Interruption {
+export function interruption(
+  io: Io,
+  progress: { stop(): void },
+  parent?: AbortSignal,
+  doing = 'saving a checkpoint. Ctrl-C again stops without it.',
+): Interruption {
   const controller = new AbortController();
   let code: number = exitCodes.interrupted;
   const ask = (name: NodeJS.Signals): void => {
     progress.stop();
     if (controller.signal.aborted) process.exit(exitCodes.interrupted);
     if (name === 'SIGTERM') code = exitCodes.terminated;
-    note(io, `${colours(io, 'stderr').yellow('Stopping:')} saving a checkpoint. Ctrl-C again stops without it.`);
+    note(io, `${colours(io, 'stderr').yellow('Stopping:')} ${doing}`);
     controller.abort();
   };
   const abandon = (): void => {

@@ -14,6 +14,8 @@ export interface Io {
   readonly recipes?: ReadonlyMap<string, Recipe>;
   /** Ledger to use instead of the package's. */
   readonly ledger?: string;
+  /** The words that start this command as a process of its own, instead of Node.js and the package's. */
+  readonly self?: readonly [string, ...string[]];
 }
 
 /** What the user may write after --device. */

@@ -6,7 +6,9 @@ import { addDataCommands } from './data.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note } from './io.js';
 import type { LawFlags } from './law.js';
+import type { MemberFlags } from './member.js';
 import type { RunFlags } from './run.js';
+import type { SweepFlags } from './sweep.js';
 import { addVerifyCommands } from './verify.js';
 
 const HELP = `
@@ -20,6 +22,7 @@ Examples:
   physlm law capacity-two-bits --seeds 1,2   runs what a law needs, and judges it
   physlm data cfg --grammar cfg3f -n 1000 --out f.jsonl
   physlm verify cfg --grammar cfg3f < sentences.txt
+  physlm sweep capacity --scale tiny --jobs 2 --grid nPeople=300,900 --grid dModel=16,32
 
 Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
 transformers loads as they are. Equal runs give equal files; only another device or instruction set changes bits.
@@ -35,6 +38,7 @@ Exit codes:
   2    bad usage: an unknown name, a value out of range, a folder that holds another run
   3    --check was given and the law's criterion failed
   130  interrupted; a run saved a checkpoint first (143 when ended by SIGTERM)
+A sweep with a member that failed, or whose folder is damaged, ends with 1 when all others are done.
 `;
 
 /** Runs the command with arguments `argv` (without node and script); returns its exit code and never throws. */
@@ -116,6 +120,48 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .action(async (id: string, flags: LawFlags) => {
       const { runLaw } = await import('./law.js');
       done(await runLaw(id, flags, io));
+    });
+
+  program
+    .command('sweep')
+    .summary('run a recipe over a grid of parameters, and fit what comes out')
+    .description(
+      'Runs every combination of the grid and the seeds that is not finished yet, several at a time, each in a process of\n' +
+        'its own, then shows a table, a figure and power laws with intervals in <runs>/sweep-<digest>/. Giving the command\n' +
+        'again, after Ctrl-C or worse, runs what is missing and goes on with what is unfinished.',
+    )
+    .argument('<recipe>', 'what to run, as shown by physlm list')
+    .option('--scale <name>', 'scale that the grid starts from: tiny, small, laptop, gpu or paper', 'tiny')
+    .option('--grid <name=v1,v2>', 'values of a parameter; may be repeated (default: a grid of the recipe)', collect)
+    .option('--seeds <list>', 'seeds, separated by commas', wholeNumbers, [1])
+    .option('--jobs <k>', 'runs at a time (default: 1; with slurm: as many as it lets)', positiveNumber)
+    .option('--threads-per-job <n>', 'threads of each run; the result does not depend on it', positiveNumber, 1)
+    .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
+    .option('--runs <dir>', 'folder of run directories', 'runs')
+    .option('--fit <y~x>', 'the power law to fit, as in bits~nParameter: measures, or parameters that are numbers')
+    .addOption(
+      new Option('--launcher <name>', 'where runs go: to processes here, or to a job array of Slurm')
+        .choices(['local', 'slurm'])
+        .default('local'),
+    )
+    .option('--slurm <option>', 'an option for sbatch, as in --slurm=--time=01:00:00; may be repeated', collect)
+    .option('--dry-run', 'print what would run (with slurm: the sbatch script), and run nothing')
+    .action(async (recipe: string, flags: SweepFlags) => {
+      const { sweep } = await import('./sweep.js');
+      done(await sweep(recipe, flags, io));
+    });
+
+  // What sweeps start for each of their runs.
+  program
+    .command('member', { hidden: true })
+    .summary('run one member of a manifest')
+    .argument('<manifest>', 'manifest.json of a sweep')
+    .argument('<index>', 'place of the member in it', wholeNumber)
+    .option('--device <name>', 'where to compute', 'auto')
+    .option('--threads <n>', 'threads of the native kernels', positiveNumber, 1)
+    .action(async (manifest: string, index: number, flags: MemberFlags) => {
+      const { runMember } = await import('./member.js');
+      done(await runMember(manifest, index, flags, io));
     });
 
   program

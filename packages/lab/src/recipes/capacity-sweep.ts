@@ -18,6 +18,7 @@ export const capacitySweep: RecipeSweep = {
     paper: { nPeople: [50_000, 100_000, 200_000], nLayer: [2, 4], dModel: [128, 192, 256, 384] },
   },
   fit: { y: 'bits', x: 'nParameter' },
+  envelope: 'the capacity: the most bits that any number of people got into a model',
   paper: PAPER_FIGURE,
   title: 'How knowledge grows with parameters',
   caption:

@@ -79,6 +79,8 @@ export interface RecipeSweep {
   readonly grid: Readonly<Partial<Record<ScaleName, Readonly<Record<string, readonly ParameterValue[]>>>>>;
   /** The measure that is fitted, and the measure or parameter that it is fitted against. */
   readonly fit: { readonly y: string; readonly x: string };
+  /** What the largest y at each x means, when the law is about it rather than about all members. */
+  readonly envelope?: string;
   /** What the papers found for these two, to be drawn beside the sweep's own points. */
   readonly paper: Pick<LineFigure, 'series' | 'rays'>;
   readonly title: string;

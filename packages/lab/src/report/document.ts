@@ -6,6 +6,8 @@ export interface Series {
   readonly scatter?: boolean;
   /** Drawn in the quiet colour: what the measured series is compared with. */
   readonly quiet?: boolean;
+  /** Drawn as a thin line of its own, without points: a law through the measured ones. */
+  readonly fit?: boolean;
 }
 
 /** An axis with its unit in the label. */

@@ -26,12 +26,32 @@ export interface RenderedReport {
   readonly figures: ReadonlyMap<string, { readonly svg: string; readonly data: Figure }>;
 }
 
-/** Sets a report as a page that can be opened, mailed and archived as one file. */
-export async function renderReport(
+/** Sets the report of a run as a page that can be opened, mailed and archived as one file. */
+export function renderReport(
   document: ReportDocument,
   experiment: Experiment,
   environment: Environment | undefined,
   judgements: readonly Judgement[],
+): Promise<RenderedReport> {
+  return renderDocument(document, {
+    name: experiment.name,
+    kicker: [experiment.recipe, `scale ${experiment.scale}`, `seed ${experiment.seed}`],
+    judgement: judgementHtml(judgements),
+    setting: settingHtml(experiment, environment),
+  });
+}
+
+/** Sets any report as a page. `judgement` and `setting` are HTML. */
+export async function renderDocument(
+  document: ReportDocument,
+  {
+    name,
+    kicker,
+    judgement,
+    setting,
+  }: Readonly<Record<'name' | 'judgement' | 'setting', string>> & {
+    readonly kicker: readonly string[];
+  },
 ): Promise<RenderedReport> {
   const figures = new Map<string, { svg: string; data: Figure }>();
   const parts: string[] = [];
@@ -41,31 +61,34 @@ export async function renderReport(
     parts.push(figureHtml(figure, svg));
   }
   const body = [
-    `<header><p class="kicker">physlm · ${escapeHtml(experiment.recipe)} · scale ${escapeHtml(experiment.scale)} · seed ${experiment.seed}</p>`,
+    `<header><p class="kicker">${['physlm', ...kicker].map(escapeHtml).join(' · ')}</p>`,
     `<h1>${escapeHtml(document.title)}</h1><p class="summary">${escapeHtml(document.summary)}</p></header>`,
-    headlineHtml(document, judgements),
+    headlineHtml(document, judgement),
     tableHtml(document.table),
     ...parts,
     ...document.tables.map(tableHtml),
-    settingHtml(experiment, environment),
+    setting,
     `<section><h2>Sources</h2><ul>${document.sources.map((text) => `<li>${escapeHtml(text)}</li>`).join('')}</ul></section>`,
   ].join('\n');
-  const html = page({ title: `${document.title} ${experiment.name}`, body });
-  return { html, figures };
+  return { html: page({ title: `${document.title} ${name}`, body }), figures };
 }
 
-function headlineHtml({ headline }: ReportDocument, judgements: readonly Judgement[]): string {
+function headlineHtml({ headline }: ReportDocument, judgement: string): string {
   const number = `<p class="number"><b>${escapeHtml(headline.value)}</b> ${escapeHtml(headline.unit)}</p>`;
-  const lines = [`<p>${escapeHtml(headline.text)}</p>`];
-  for (const { verdict, claim, source, expect } of judgements) {
-    const bounds = expect.map((one) => `${boundText(one)} (${one.tests})`).join('; ');
-    lines.push(
-      `<p class="verdict ${verdict}"><span>${verdict === 'holds' ? '✓ holds' : '✗ fails'}</span> ${escapeHtml(claim)}</p>`,
-      `<p class="note">${escapeHtml(source)}. Criterion at this scale: ${escapeHtml(bounds)}.</p>`,
-    );
-  }
-  if (judgements.length === 0) lines.push(`<p class="note">${NO_VERDICT}</p>`);
-  return `<section class="headline">${number}<div>${lines.join('')}</div></section>`;
+  return `<section class="headline">${number}<div><p>${escapeHtml(headline.text)}</p>${judgement}</div></section>`;
+}
+
+function judgementHtml(judgements: readonly Judgement[]): string {
+  if (judgements.length === 0) return `<p class="note">${NO_VERDICT}</p>`;
+  return judgements
+    .map(({ verdict, claim, source, expect }) => {
+      const bounds = expect.map((one) => `${boundText(one)} (${one.tests})`).join('; ');
+      return (
+        `<p class="verdict ${verdict}"><span>${verdict === 'holds' ? '✓ holds' : '✗ fails'}</span> ${escapeHtml(claim)}</p>` +
+        `<p class="note">${escapeHtml(source)}. Criterion at this scale: ${escapeHtml(bounds)}.</p>`
+      );
+    })
+    .join('');
 }
 
 function settingHtml(experiment: Experiment, environment: Environment | undefined): string {

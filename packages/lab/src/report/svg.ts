@@ -134,8 +134,8 @@ function lineOption(figure: LineFigure): object {
   );
   const [low, high] = [x.min ?? ends[0], x.max ?? ends[1]];
   let [nMeasured, nQuiet] = [0, 0];
-  const drawn = series.map(({ name, points, scatter, quiet }) => {
-    const color = quiet ? QUIET[nQuiet++ % QUIET.length] : MEASURED[nMeasured++ % MEASURED.length];
+  const drawn = series.map(({ name, points, scatter, quiet, fit }) => {
+    const color = fit ? COLOURS.text : quiet ? QUIET[nQuiet++ % QUIET.length] : MEASURED[nMeasured++ % MEASURED.length];
     return {
       name,
       type: scatter ? 'scatter' : 'line',
@@ -143,8 +143,8 @@ function lineOption(figure: LineFigure): object {
       symbol: 'circle',
       // The last exposure may lie a step beyond the round end of the axis.
       clip: false,
-      symbolSize: scatter ? (quiet ? 7 : 12) : points.length > 40 ? 0 : 6,
-      lineStyle: { width: 2.25, color },
+      symbolSize: fit ? 0 : scatter ? (quiet ? 7 : 12) : points.length > 40 ? 0 : 6,
+      lineStyle: fit ? { width: 1.25, type: 'dotted', color } : { width: 2.25, color },
       itemStyle: { color },
       z: quiet ? 2 : 4,
     };

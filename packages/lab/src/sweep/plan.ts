@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { ConfigError, DataError, digest } from '@physlm/base';
 import type { Experiment, Recipe, ScaleName } from '../recipes/recipe.js';
 import { runCommand } from '../recipes/run-command.js';
@@ -80,8 +81,7 @@ export function planSweep(recipe: Recipe, { scale, seeds, axes, runs, device }: 
   }
   if (wrong.length > 0) throw wrongPoints(wrong, recipe);
   const name = `sweep-${digest([...members.keys()].sort()).slice(0, 8)}`;
-  const path = runs === '' ? name : `${runs}/${name}`;
-  return { recipe, scale, seeds, axes, members: [...members.values()], repeated, path };
+  return { recipe, scale, seeds, axes, members: [...members.values()], repeated, path: join(runs, name) };
 }
 
 function wrongPoints(wrong: readonly string[], recipe: Recipe): ConfigError {
