@@ -34,6 +34,7 @@ export {
   type Interval,
   type Recipe,
   type RecipeOptions,
+  type RecipeSweep,
   type Results,
   type RunContext,
   type ScaleName,
@@ -43,6 +44,7 @@ export {
   type BarFigure,
   type Figure,
   figureData,
+  type IntervalFigure,
   type LineFigure,
   type ReportDocument,
   type Table,
@@ -59,3 +61,13 @@ export {
   runRecipe,
   writeReport,
 } from './run-recipe.js';
+export { type LedgerSiteOptions, writeLedgerSite } from './site/ledger-site.js';
+export { type Curve, type Findings, findingsOf, guessFit, type MeasuredMember } from './sweep/findings.js';
+export { type FitRequest, type PowerFit, parseFit, powerFit } from './sweep/fit.js';
+export { type GridAxis, type GridPoint, gridPoints, parseGrid } from './sweep/grid.js';
+export { type ManifestMember, readManifestMember, writeManifest } from './sweep/manifest.js';
+export { type MemberState, memberState } from './sweep/member-state.js';
+export { planSweep, type SweepMember, type SweepOptions, type SweepPlan } from './sweep/plan.js';
+export { type Job, type JobEnd, type PoolProgress, runPool } from './sweep/pool.js';
+export { parseTasks, type SlurmJob, type SlurmTask, slurmScript } from './sweep/slurm.js';
+export { type MemberOutcome, sweepCsv, sweepJson } from './sweep/tables.js';

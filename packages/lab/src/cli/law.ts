@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ConfigError, nearest } from '@physlm/base';
 import { lawNamed, scalesOf } from '../laws/index.js';
 import { boundText, criterion, type Law, type LawMeasurement } from '../laws/law.js';
@@ -6,10 +9,13 @@ import { recipeNamed } from '../recipes/index.js';
 import type { ScaleName } from '../recipes/recipe.js';
 import { decimals } from '../report/number-format.js';
 import { textTable } from '../report/text-table.js';
-import { type FinishedRun, runFolder } from '../run-recipe.js';
+import { type FinishedRun, openFinishedRun, runFolder } from '../run-recipe.js';
+import { type PlannedRun, writeManifest } from '../sweep/manifest.js';
+import { memberState } from '../sweep/member-state.js';
 import { execute } from './execute.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note, recipesOf, say } from './io.js';
+import { runJobs } from './run-jobs.js';
 
 /** Options of `physlm law`. */
 export interface LawFlags {
@@ -17,6 +23,8 @@ export interface LawFlags {
   readonly seeds: readonly number[];
   readonly device: string;
   readonly threads?: number;
+  /** Runs at a time, each in a process of its own; in this process, one by one, when left out. */
+  readonly jobs?: number;
   /** Folder of the run directories. */
   readonly runs: string;
   readonly check?: true;
@@ -33,10 +41,18 @@ export interface LawFlags {
 export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<number> {
   const law = lawNamed(id);
   const scale = scaleOf(law, flags.scale);
+  if (flags.jobs !== undefined) {
+    const code = await runMissing(law, scale, { ...flags, jobs: flags.jobs }, io);
+    if (code !== exitCodes.ok) return code;
+  }
   const measured: LawMeasurement[] = [];
   for (const seed of flags.seeds) {
     const runs: Record<string, FinishedRun> = {};
     for (const [name, experiment] of Object.entries(membersOf(law, scale, seed, recipesOf(io)))) {
+      if (flags.jobs !== undefined) {
+        runs[name] = openFinishedRun(runFolder(experiment, flags.runs));
+        continue;
+      }
       const recipe = recipeNamed(experiment.recipe, recipesOf(io));
       const again = `physlm law ${id} --scale ${scale} --seeds ${flags.seeds.join(',')}`;
       const about = `${recipe.scales[experiment.scale] ?? ''} (${name}, seed ${seed})`;
@@ -67,6 +83,47 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
     }
   }
   return conclude(law, scale, flags, measured, io);
+}
+
+/** Makes the runs that are missing, several at a time; returns the exit code that ends the command when any still is. */
+async function runMissing(
+  law: Law,
+  scale: ScaleName,
+  { seeds, runs, jobs, threads = 1, device }: LawFlags & { readonly jobs: number },
+  io: Io,
+): Promise<number> {
+  const command = `physlm law ${law.id} --scale ${scale} --seeds ${seeds.join(',')}`;
+  const planned = new Map<string, PlannedRun>();
+  const damaged: string[] = [];
+  for (const seed of seeds) {
+    for (const [name, experiment] of Object.entries(membersOf(law, scale, seed, recipesOf(io)))) {
+      const path = runFolder(experiment, runs);
+      const found = memberState(path, experiment);
+      const parameters = law.scales[scale]!.members[name]!.parameters ?? {};
+      if (found.state === 'damaged') damaged.push(found.problem);
+      else if (found.state !== 'finished')
+        planned.set(path, { experiment, parameters, path, command, label: `${name}, seed ${seed}` });
+    }
+  }
+  for (const problem of damaged) note(io, `Damaged, and left as it is: ${problem}`);
+  const todo = [...planned.values()];
+  if (todo.length > 0) {
+    const folder = mkdtempSync(join(tmpdir(), 'physlm-law-'));
+    try {
+      const manifest = join(folder, 'manifest.json');
+      writeManifest(manifest, todo);
+      note(io, `${law.id}, scale ${scale}: ${todo.length} runs to do`);
+      const jobRuns = todo.map((run, index) => ({ index, run }));
+      const { ends, interrupted } = await runJobs(manifest, jobRuns, { jobs, threadsPerJob: threads, device }, io);
+      if (interrupted !== undefined) return interrupted;
+      const failed = [...ends].filter(([, { ended }]) => ended !== 'finished');
+      for (const [{ label, path }] of failed) note(io, `Failed, and kept: ${label} in ${path}`);
+      if (failed.length > 0) return exitCodes.failed;
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  return damaged.length > 0 ? exitCodes.failed : exitCodes.ok;
 }
 
 function conclude(law: Law, scale: ScaleName, flags: LawFlags, measured: readonly LawMeasurement[], io: Io): number {

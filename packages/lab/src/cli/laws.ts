@@ -2,7 +2,30 @@ import { laws, lawsOfPart } from '../laws/index.js';
 import { lawReports, ledgerFolder } from '../laws/ledger.js';
 import { decimals, duration } from '../report/number-format.js';
 import { textTable } from '../report/text-table.js';
+import { writeLedgerSite } from '../site/ledger-site.js';
 import { colours, type Io, say } from './io.js';
+
+/** Options of `physlm laws`. */
+export interface LawsFlags {
+  readonly part?: string;
+  readonly json?: true;
+  /** `true` when given without a folder. */
+  readonly html?: true | string;
+  readonly runs: string;
+}
+
+/**
+ * `physlm laws --html`: the ledger as a static site.
+ *
+ * @throws ConfigError when no law is of that part.
+ * @throws DataError when a file of the ledger is broken.
+ * @throws OutputError when the site cannot be written.
+ */
+export async function writeLaws(folder: string, part: string | undefined, runs: string, io: Io): Promise<void> {
+  const chosen = part === undefined ? laws : lawsOfPart(part);
+  const index = await writeLedgerSite(folder, { laws: chosen, ledger: io.ledger ?? ledgerFolder(), runs });
+  say(io, `${chosen.length} ${chosen.length === 1 ? 'law' : 'laws'}: ${index}`);
+}
 
 /**
  * `physlm laws`: every law at every scale, with what the ledger knows.

@@ -6,6 +6,7 @@ import { addDataCommands } from './data.js';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io, note } from './io.js';
 import type { LawFlags } from './law.js';
+import type { LawsFlags } from './laws.js';
 import type { MemberFlags } from './member.js';
 import type { RunFlags } from './run.js';
 import type { SweepFlags } from './sweep.js';
@@ -19,6 +20,7 @@ Examples:
   physlm run capacity --nPeople 500 --nLayer 4
   physlm run capacity --resume               goes on after Ctrl-C
   physlm laws --json                         what the papers claim, and what was measured
+  physlm laws --html                         the same as a site that opens from its folder
   physlm law capacity-two-bits --seeds 1,2   runs what a law needs, and judges it
   physlm data cfg --grammar cfg3f -n 1000 --out f.jsonl
   physlm verify cfg --grammar cfg3f < sentences.txt
@@ -113,6 +115,7 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .option('--scale <name>', 'how much of the law to try: tiny, small, laptop, gpu or paper', 'tiny')
     .option('--seeds <list>', 'seeds, separated by commas', wholeNumbers, [1])
     .option('--runs <dir>', 'folder of run directories', 'runs')
+    .option('--jobs <k>', 'runs at a time, each in a process of its own with --threads (default: 1)', positiveNumber)
     .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
     .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
     .option('--check', 'exit with 3 when the criterion fails')
@@ -199,10 +202,13 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .summary("the papers' claims, and what was measured here")
     .description('Prints the ledger: for each law and scale the claim, our number, the verdict, and how to repeat it.')
     .option('--part <part>', 'only laws of this part of the series, such as 3.3')
-    .option('--json', 'print JSON')
-    .action(async ({ part, json }: { part?: string; json?: true }) => {
-      const { printLaws } = await import('./laws.js');
-      printLaws(part, json === true, io);
+    .addOption(new Option('--json', 'print JSON').conflicts('html'))
+    .option('--html [dir]', 'write the ledger as a static site (default: laws-html)')
+    .option('--runs <dir>', 'folder of run directories: the site takes in the reports of recorded runs', 'runs')
+    .action(async ({ part, json, html, runs }: LawsFlags) => {
+      const { printLaws, writeLaws } = await import('./laws.js');
+      if (html === undefined) printLaws(part, json === true, io);
+      else await writeLaws(html === true ? 'laws-html' : html, part, runs, io);
     });
 
   addDataCommands(program, io, done);

@@ -233,11 +233,23 @@ export function lawReports(law: Law, folder: string): LawReport[] {
       command: '',
     },
   ];
+/** A row whose runs were made with the law's setting as it stands; undefined for one of an earlier setting. */
+export function currentRow(law: Law, scale: ScaleName, row: LedgerRow | undefined): LedgerRow | undefined {
+  if (row === undefined) return undefined;
+  return row.setting === settingDigest(membersOf(law, scale, row.runs[0]!.seed)) ? row : undefined;
+}
+
+/** The mean of each measure over runs. */
+export function meanMeasures(runs: readonly LedgerRun[]): Readonly<Record<string, number>> {
+  const mean = (name: string): number =>
+    runs.reduce((sum, run) => sum + (run.measures[name] ?? Number.NaN), 0) / runs.length;
+  return Object.fromEntries(Object.keys(runs[0]?.measures ?? {}).map((name) => [name, mean(name)]));
 }
 
 /** What is known about `law` at `scale`. The verdict follows from the recorded measures by today's criterion. */
 export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport {
   const recorded = readLedgerRow(folder, law.id, scale);
+  const current = currentRow(law, scale, recorded);
   const defined = law.scales[scale];
   invariant(defined !== undefined, `law ${law.id} has no scale ${scale}`);
   const fixed = {
@@ -248,9 +260,7 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
     paper: law.paper.text,
     scale,
   };
-  const current =
-    recorded !== undefined && recorded.setting === settingDigest(membersOf(law, scale, recorded.runs[0]!.seed));
-  if (!current) {
+  if (current === undefined) {
     return {
       ...fixed,
       ours: null,
@@ -264,11 +274,8 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
       command: `physlm law ${law.id} --scale ${scale} --ledger`,
     };
   }
-  const { runs } = recorded;
-  const mean = (of: (run: LedgerRun) => number): number => runs.reduce((sum, run) => sum + of(run), 0) / runs.length;
-  const measures = Object.fromEntries(
-    Object.keys(runs[0]!.measures).map((name) => [name, mean((run) => run.measures[name] ?? Number.NaN)]),
-  );
+  const { runs } = current;
+  const measures = meanMeasures(runs);
   const machines = runs.map((run) => `${run.cpu}, ${run.cores} cores, ${run.device}`);
   return {
     ...fixed,
@@ -277,13 +284,13 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
     verdict: criterion(measures, defined.expect),
     note: defined.expect.map(({ tests }) => tests).join('; '),
     machine: [...new Set(machines)].join('; '),
-    seconds: mean(({ seconds }) => seconds),
+    seconds: runs.reduce((sum, { seconds }) => sum + seconds, 0) / runs.length,
     command: runs.at(-1)!.command,
   };
 }
 
 /** What a scale of a law trains, in a few words. */
-function describeMembers(law: Law, scale: ScaleName): string {
+export function describeMembers(law: Law, scale: ScaleName): string {
   const members = Object.entries(law.scales[scale]?.members ?? {});
   const texts = members.map(([, member]) => recipeNamed(member.recipe).scales[member.scale ?? scale] ?? '');
   const names = members.length > 1 ? `${members.map(([name]) => name).join(', ')}: ` : '';

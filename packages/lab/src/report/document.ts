@@ -44,8 +44,26 @@ export interface BarFigure {
   readonly series: readonly { readonly name: string; readonly values: readonly number[]; readonly quiet?: boolean }[];
 }
 
+/** Numbers with their intervals, one under the other, and the single values that each is made of. */
+export interface IntervalFigure {
+  readonly kind: 'interval';
+  readonly id: string;
+  readonly title: string;
+  readonly caption: string;
+  readonly x: Axis;
+  readonly rows: readonly {
+    readonly name: string;
+    readonly value: number;
+    readonly low: number;
+    readonly high: number;
+    readonly singles: readonly number[];
+  }[];
+  /** What the numbers and the single values are, for the legend. */
+  readonly names: { readonly value: string; readonly interval: string; readonly single: string };
+}
+
 /** A picture, and the numbers it is drawn from. */
-export type Figure = LineFigure | BarFigure;
+export type Figure = LineFigure | BarFigure | IntervalFigure;
 
 /** Rows of text under headings. The first column names the row. */
 export interface Table {
@@ -78,6 +96,18 @@ export function figureData(figure: Figure): {
     return {
       columns: ['', ...figure.series.map(({ name }) => name)],
       rows: figure.categories.map((category, i) => [category, ...figure.series.map(({ values }) => values[i]!)]),
+    };
+  }
+  if (figure.kind === 'interval') {
+    return {
+      columns: ['', figure.x.label, 'low', 'high', figure.names.single],
+      rows: figure.rows.map(({ name, value, low, high, singles }) => [
+        name,
+        value,
+        low,
+        high,
+        singles.map((single) => Number(single.toPrecision(6))).join(' '),
+      ]),
     };
   }
   const rows: (string | number)[][] = figure.series.flatMap(({ name, points }) => points.map(([x, y]) => [name, x, y]));

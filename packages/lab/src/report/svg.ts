@@ -1,4 +1,4 @@
-import type { BarFigure, Figure, LineFigure } from './document.js';
+import type { BarFigure, Figure, IntervalFigure, LineFigure } from './document.js';
 
 /** Colours of figures, in the order of use. Chosen to keep apart for colour-blind readers and on paper. */
 const COLOURS = {
@@ -8,6 +8,7 @@ const COLOURS = {
   accent: '#1f6feb',
   second: '#c2410c',
   third: '#0f766e',
+  fourth: '#7c3aed',
   quiet: '#9aa4b1',
   quiet2: '#b9a37a',
   quiet3: '#8fb3a4',
@@ -21,12 +22,14 @@ const DARK: Record<keyof typeof COLOURS, string> = {
   accent: '#6ea8ff',
   second: '#fb923c',
   third: '#4fd1c5',
+  fourth: '#b794f6',
   quiet: '#6b7684',
   quiet2: '#8f7d5a',
   quiet3: '#5f8a7a',
 };
 
-const MEASURED = [COLOURS.accent, COLOURS.third, COLOURS.second];
+/** The colour of laws and limits comes last. */
+const MEASURED = [COLOURS.accent, COLOURS.third, COLOURS.fourth, COLOURS.second];
 const QUIET = [COLOURS.quiet, COLOURS.quiet2, COLOURS.quiet3];
 const LEVELS = [COLOURS.muted, COLOURS.second];
 /** Without quotation marks: the chart library writes it into an attribute as it stands. */
@@ -51,17 +54,25 @@ export async function renderSvg(figure: Figure): Promise<string> {
   ]);
   const { GridComponent, LegendComponent, MarkLineComponent } = components;
   use([BarChart, LineChart, ScatterChart, GridComponent, LegendComponent, MarkLineComponent, SVGRenderer]);
-  const height = figure.kind === 'bar' ? 110 + 44 * figure.categories.length : HEIGHT;
+  const height = heightOf(figure);
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
   try {
-    chart.setOption(
-      (figure.kind === 'bar' ? barOption(figure) : lineOption(figure)) as Parameters<typeof chart.setOption>[0],
-    );
+    chart.setOption(optionOf(figure) as Parameters<typeof chart.setOption>[0]);
     const title = figure.title.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
     return plain(chart.renderToSVGString(), figure.id).replace(/^<svg [^>]*>/, `$&\n<title>${title}</title>`);
   } finally {
     chart.dispose();
   }
+}
+
+function heightOf(figure: Figure): number {
+  if (figure.kind === 'bar') return 110 + 44 * figure.categories.length;
+  return figure.kind === 'interval' ? 110 + 40 * figure.rows.length : HEIGHT;
+}
+
+function optionOf(figure: Figure): object {
+  if (figure.kind === 'bar') return barOption(figure);
+  return figure.kind === 'interval' ? intervalOption(figure) : lineOption(figure);
 }
 
 /** A figure for a page that defines {@link figureColours}: it follows the page from light to dark. */
@@ -118,6 +129,8 @@ const frame = {
   legend: {
     top: 4,
     left: 4,
+    // Less than the picture: texts are measured without a browser, and come out wider in some.
+    width: WIDTH - 100,
     borderColor: COLOURS.grid,
     itemGap: 34,
     itemWidth: 22,
@@ -221,7 +234,10 @@ function barOption({ x, categories, series }: BarFigure): object {
       data: values,
       barMaxWidth: 13,
       barGap: '15%',
-      itemStyle: { color: quiet ? QUIET[nQuiet++ % 3] : MEASURED[nMeasured++ % 3], borderRadius: [0, 2, 2, 0] },
+      itemStyle: {
+        color: quiet ? QUIET[nQuiet++ % QUIET.length] : MEASURED[nMeasured++ % MEASURED.length],
+        borderRadius: [0, 2, 2, 0],
+      },
       label: {
         show: true,
         position: 'right',
@@ -230,5 +246,57 @@ function barOption({ x, categories, series }: BarFigure): object {
         formatter: ({ value }: { value: number }) => String(Number(value.toPrecision(3))),
       },
     })),
+  };
+}
+
+function intervalOption({ x, rows, names }: IntervalFigure): object {
+  const points = (of: (row: IntervalFigure['rows'][number]) => readonly number[]): (string | number)[][] =>
+    rows.flatMap((row) => of(row).map((value) => [value, row.name]));
+  const scatter = { type: 'scatter', symbol: 'circle' };
+  return {
+    ...frame,
+    legend: { ...frame.legend, data: [names.value, names.interval, names.single] },
+    grid: { top: 44, left: 96, right: 40, bottom: 50 },
+    xAxis: { ...axis(x, false), scale: true, splitLine: { show: true, lineStyle: { color: COLOURS.grid } } },
+    yAxis: {
+      type: 'category',
+      data: rows.map(({ name }) => name),
+      inverse: true,
+      axisTick: { show: false },
+      axisLine: { lineStyle: { color: COLOURS.muted } },
+      axisLabel: { ...textStyle, color: COLOURS.text },
+    },
+    series: [
+      ...rows.map((row) => ({
+        // One name for all of them: one entry in the legend.
+        name: names.interval,
+        type: 'line',
+        data: [
+          [row.low, row.name],
+          [row.high, row.name],
+        ],
+        symbol: 'rect',
+        symbolSize: [1.75, 11],
+        lineStyle: { width: 1.75, color: COLOURS.accent },
+        itemStyle: { color: COLOURS.accent },
+        z: 2,
+      })),
+      {
+        ...scatter,
+        name: names.single,
+        data: points(({ singles }) => singles),
+        symbolSize: 6,
+        itemStyle: { color: COLOURS.quiet },
+        z: 3,
+      },
+      {
+        ...scatter,
+        name: names.value,
+        data: points(({ value }) => [value]),
+        symbolSize: 11,
+        itemStyle: { color: COLOURS.accent },
+        z: 4,
+      },
+    ],
   };
 }

@@ -34,14 +34,15 @@ export interface Findings {
 }
 
 /**
- * The two quantities that a sweep is about when nobody says: the first measure with an interval against the first axis of
- * several numbers. Undefined when no axis is one.
+ * The two quantities that a sweep is about when nobody says: those of the recipe, or, when they do not vary here, its
+ * measure against the first axis of several numbers. Undefined when no axis is one.
  */
 export function guessFit({ axes, recipe }: SweepPlan, measured: readonly MeasuredMember[]): FitRequest | undefined {
-  if (recipe.sweep !== undefined) return recipe.sweep.fit;
+  const own = recipe.sweep?.fit;
+  if (own !== undefined && new Set(measured.map((one) => quantity(one, own.x))).size > 1) return own;
   const x = axes.find(({ values }) => values.length > 1 && values.every((value) => typeof value === 'number'))?.name;
   const results = measured[0]?.finished.results;
-  const y = Object.keys(results?.intervals ?? {})[0] ?? Object.keys(results?.measures ?? {})[0];
+  const y = own?.y ?? Object.keys(results?.intervals ?? {})[0] ?? Object.keys(results?.measures ?? {})[0];
   return x === undefined || y === undefined ? undefined : { y, x };
 }
 
@@ -67,7 +68,12 @@ export function findingsOf(plan: SweepPlan, measured: readonly MeasuredMember[],
   const curves = [...groups].map(([name, group]) => ({ name, points: group.map(({ x, y }) => [x, y] as const) }));
   const all = curves.flatMap((curve) => curve.points);
   const fits: FitRow[] =
-    curves.length > 1 ? curves.map(({ name, points }) => ({ over: name, fit: powerFit(points) })) : [];
+    curves.length > 1
+      ? curves.flatMap(({ name, points }) => {
+          const fit = powerFit(points);
+          return fit === undefined ? [] : [{ over: name, fit }];
+        })
+      : [];
   let main: FitRow = { over: 'all members', fit: powerFit(all) };
   fits.push(main);
   const own = plan.recipe.sweep;

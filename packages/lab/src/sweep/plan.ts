@@ -58,10 +58,12 @@ export function planSweep(recipe: Recipe, { scale, seeds, axes, runs, device }: 
   const members = new Map<string, SweepMember>();
   const repeated: string[] = [];
   const wrong: string[] = [];
+  const varying = axes.filter(({ values }) => values.length > 1).map(({ name }) => name);
   for (const parameters of gridPoints(axes)) {
     for (const seed of seeds) {
       const assignments = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
-      const label = [...assignments, ...(seeds.length > 1 ? [`seed=${seed}`] : [])].join(' ');
+      const differs = varying.map((name) => `${name}=${parameters[name]}`);
+      const label = [...differs, ...(seeds.length > 1 || differs.length === 0 ? [`seed=${seed}`] : [])].join(' ');
       let experiment: Experiment;
       try {
         experiment = recipe.experiment({ scale, seed, parameters });
