@@ -103,7 +103,8 @@ export async function startSlurm(folder: string): Promise<SlurmCluster> {
     await until(() => spawnSync('munge', ['-n', '-S', munge[0]!], { env }).status === 0, 'munged');
     launch('slurmctld', '-D', '-f', at('slurm.conf'));
     launch('slurmd', '-D', '-N', NODE, '-f', at('slurm.conf'));
-    const idle = (): boolean => /idle|mix|alloc/.test(spawnSync('sinfo', ['-h', '-o', '%T'], { env }).stdout.toString());
+    const idle = (): boolean =>
+      /idle|mix|alloc/.test(spawnSync('sinfo', ['-h', '-o', '%T'], { env }).stdout.toString());
     await until(idle, 'slurmctld and slurmd');
   } catch (error) {
     await stop();
