@@ -68,7 +68,7 @@ async function follow(
     for (let silent = 0; silent < MOST_SILENT && !interrupt.signal.aborted; ) {
       const now = slurmTasks(id, io.env);
       silent = now === undefined ? silent + 1 : 0;
-      for (const task of now ?? []) tasks.set(task.index, task);
+      if (now !== undefined) remember(tasks, now);
       const waiting = (now ?? []).find(({ state }) => state === 'PENDING');
       if (waiting !== undefined && waiting.reason !== said && !/^(None|Priority)$/.test(waiting.reason)) {
         line.stop();
@@ -84,6 +84,15 @@ async function follow(
     line.stop();
     interrupt.release();
   }
+}
+
+/** Brings what is known of tasks up to date. A task that was cancelled before it began is in no later answer. */
+function remember(tasks: Map<number, SlurmTask>, now: readonly SlurmTask[]): void {
+  const told = new Set(now.map(({ index }) => index));
+  for (const task of tasks.values()) {
+    if (!told.has(task.index) && task.state === 'PENDING') tasks.set(task.index, { ...task, state: 'CANCELLED' });
+  }
+  for (const task of now) tasks.set(task.index, task);
 }
 
 function progressOf(todo: Todo, tasks: ReadonlyMap<number, SlurmTask>): Parameters<PoolLine['update']>[0] {
