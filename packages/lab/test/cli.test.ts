@@ -1,18 +1,10 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { main } from '../src/cli/main.js';
+import { Captured } from './captured.js';
 import { FakeRecipe } from './fake-recipe.js';
-
-class Captured extends Writable {
-  text = '';
-  override _write(chunk: unknown, _: string, done: () => void): void {
-    this.text += String(chunk);
-    done();
-  }
-}
 
 let sandbox: string;
 let fake: FakeRecipe;
