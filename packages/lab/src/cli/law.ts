@@ -54,7 +54,7 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
         continue;
       }
       const recipe = recipeNamed(experiment.recipe, recipesOf(io));
-      const again = `physlm law ${id} --scale ${scale} --seeds ${flags.seeds.join(',')}`;
+      const again = lawCommand(law, scale, flags.seeds, flags.device);
       const about = `${recipe.scales[experiment.scale] ?? ''} (${name}, seed ${seed})`;
       const outcome = await execute(
         {
@@ -78,11 +78,17 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
       const folder = flags.ledger === true ? (io.ledger ?? ledgerFolder()) : flags.ledger;
       note(
         io,
-        `ledger ${recordLaw(folder, law, scale, runs, `physlm law ${id} --scale ${scale} --seeds ${seed} --ledger`, recipesOf(io))}`,
+        `ledger ${recordLaw(folder, law, scale, runs, `${lawCommand(law, scale, [seed], flags.device)} --ledger`, recipesOf(io))}`,
       );
     }
   }
   return conclude(law, scale, flags, measured, io);
+}
+
+/** The command that gives the runs of a law again on any machine. */
+function lawCommand(law: Law, scale: ScaleName, seeds: readonly number[], device: string): string {
+  const words = ['physlm', 'law', law.id, '--scale', scale, '--seeds', seeds.join(',')];
+  return [...words, ...(device === 'auto' ? [] : ['--device', device])].join(' ');
 }
 
 /** Makes the runs that are missing, several at a time; returns the exit code that ends the command when any still is. */
@@ -92,7 +98,7 @@ async function runMissing(
   { seeds, runs, jobs, threads = 1, device }: LawFlags & { readonly jobs: number },
   io: Io,
 ): Promise<number> {
-  const command = `physlm law ${law.id} --scale ${scale} --seeds ${seeds.join(',')}`;
+  const command = lawCommand(law, scale, seeds, device);
   const planned = new Map<string, PlannedRun>();
   const damaged: string[] = [];
   for (const seed of seeds) {
