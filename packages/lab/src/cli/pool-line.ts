@@ -36,6 +36,7 @@ export class PoolLine {
   }
 
   #draw(progress: PoolProgress): void {
+    const [done, text] = [Math.floor(1000 * progress.fraction), describe(progress)];
     if (this.#bar === undefined) {
       this.#bar = new SingleBar({
         stream: this.#io.stderr as NodeJS.WriteStream,
@@ -49,9 +50,9 @@ export class PoolLine {
         fps: 8,
         linewrap: false,
       });
-      this.#bar.start(1000, 0, { text: '' });
+      this.#bar.start(1000, done, { text });
     }
-    this.#bar.update(Math.floor(1000 * progress.fraction), { text: describe(progress) });
+    this.#bar.update(done, { text });
   }
 
   #say(progress: PoolProgress, ended: boolean): void {

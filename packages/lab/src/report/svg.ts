@@ -67,7 +67,8 @@ export async function renderSvg(figure: Figure): Promise<string> {
 
 function heightOf(figure: Figure): number {
   if (figure.kind === 'bar') return 110 + 44 * figure.categories.length;
-  return figure.kind === 'interval' ? 110 + 40 * figure.rows.length : HEIGHT;
+  if (figure.kind === 'interval') return 110 + 40 * figure.rows.length;
+  return HEIGHT + LEGEND.row * Math.max(0, legendRows(figure) - 2);
 }
 
 function optionOf(figure: Figure): object {
@@ -96,6 +97,20 @@ function plain(svg: string, id: string): string {
     .replaceAll(' fill="#000"', '')
     .replace(/<style[\s\S]*?<\/style>\s*/g, '')
     .replace(/ (class|pointer-events|ecmeta_\w+)="[^"]*"/g, '');
+}
+
+/** In pixels. The library measures letters without a browser, as narrow ones; two wide spaces `after` each name make up for it. */
+const LEGEND = { width: WIDTH - 40, gap: 14, after: 25, row: 29, mark: 27, letter: 5.65 } as const;
+
+/** Lines that the legend of a figure takes. */
+function legendRows({ series, rays = [], levels = [] }: LineFigure): number {
+  let [rows, used] = [1, 0];
+  for (const { name } of [...series, ...rays, ...levels]) {
+    const width = LEGEND.mark + LEGEND.letter * name.length + LEGEND.after;
+    if (used > 0 && used + width > LEGEND.width) [rows, used] = [rows + 1, 0];
+    used += width + LEGEND.gap;
+  }
+  return rows;
 }
 
 const textStyle = { fontFamily: FONT, fontSize: 12.5, color: COLOURS.muted };
@@ -129,13 +144,13 @@ const frame = {
   legend: {
     top: 4,
     left: 4,
-    // Less than the picture: texts are measured without a browser, and come out wider in some.
-    width: WIDTH - 100,
+    width: LEGEND.width,
     borderColor: COLOURS.grid,
-    itemGap: 34,
+    itemGap: LEGEND.gap,
     itemWidth: 22,
     itemHeight: 9,
     textStyle: { ...textStyle, color: COLOURS.text },
+    formatter: '{name}\u2003\u2003',
   },
 };
 
@@ -186,10 +201,9 @@ function lineOption(figure: LineFigure): object {
     itemStyle: { color: LEVELS[i % LEVELS.length] },
     z: 1,
   }));
-  const many = drawn.length + straight.length + horizontal.length > 3;
   return {
     ...frame,
-    grid: { top: many ? 118 : 68, left: 60, right: 22, bottom: 50 },
+    grid: { top: 38 + LEGEND.row * legendRows(figure), left: 60, right: 22, bottom: 50 },
     xAxis: { ...axis(x, false), min: low, max: high },
     yAxis: axis(y, true),
     series: [...drawn, ...straight, ...horizontal],
