@@ -233,6 +233,8 @@ export function lawReports(law: Law, folder: string): LawReport[] {
       command: '',
     },
   ];
+}
+
 /** A row whose runs were made with the law's setting as it stands; undefined for one of an earlier setting. */
 export function currentRow(law: Law, scale: ScaleName, row: LedgerRow | undefined): LedgerRow | undefined {
   if (row === undefined) return undefined;
