@@ -15,6 +15,8 @@ import { ancestorClasses, type CfgProbeResults, labelledLevels } from './run-cfg
 /** Heads and total width of the position weights: smaller than the paper's 16 and 1024, as are the sentences. */
 const POSITION_PROBE = { nHead: 8, dPosition: 128 } as const;
 
+/** Tokens of a probe's batch: the paper's 60 sentences when they are short, fewer when they are long. */
+const PROBE_BATCH_TOKENS = 2560;
 /** Sentences that ceilings are averaged over. */
 const N_CEILING = 300;
 /** Terminals that a control task is keyed on: what a probe could learn by heart. */
@@ -67,7 +69,8 @@ export function cfgProbes(
   const states = modelPoints(model, text, { at: paths, first: bos });
   const last = paths.at(-1)!;
   const randomModel = modelPoints(untrained(), text, { at: [last], first: bos }).get(last)!;
-  const common = { nPosition: nCtx, nTrain: nProbeTrain, nTest: nProbeTest, nStep: nProbeStep, seed };
+  const batchSize = Math.max(4, Math.min(60, Math.round(PROBE_BATCH_TOKENS / cfg.statistics.length.mean)));
+  const common = { nPosition: nCtx, nTrain: nProbeTrain, nTest: nProbeTest, nStep: nProbeStep, batchSize, seed };
   const probe = (mask: 'full' | 'diagonal' | 'tridiagonal', labels: ProbeLabels, path: string): TrainProbeOptions => ({
     ...common,
     architecture: { kind: 'position', mask, ...POSITION_PROBE },
