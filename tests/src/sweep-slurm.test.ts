@@ -72,9 +72,12 @@ describe.skipIf(missing !== undefined)(`through Slurm${missing === undefined ? '
     );
     const job = jobOf(at);
     scancel(`${job}_2`);
-    scancel('--signal=KILL', '--full', `${job}_0`);
+    scancel(`${job}_0`);
     const { code, stdout } = await ended;
     expect(code).toBe(1);
+    // Slurm lets a task know first: it saves.
+    const checkpoints = runsOf(at).filter((run) => existsSync(join(run, 'checkpoints')));
+    expect(checkpoints).toEqual(runsOf(at).filter((run) => existsSync(join(run, 'metrics.jsonl'))));
     expect(stdout).toMatch(/✗ failed {2}lrPeak=0\.008: Slurm says CANCELLED of task \d+_2; give the command again/);
     const again = await sweep(at, slurm, cluster.env).ended;
     expect([again.code, again.stderr]).toEqual([0, expect.stringMatching(/Submitted job \d+: [12] tasks/)]);

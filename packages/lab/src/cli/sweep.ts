@@ -1,5 +1,5 @@
 import { existsSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { ConfigError, makeFolder, writeFileAtomic } from '@physlm/base';
 import { recipeNamed, scaleNamed } from '../recipes/index.js';
 import { figureData } from '../report/document.js';
@@ -176,7 +176,7 @@ async function writeSweepReport(
 ): Promise<void> {
   const problems = outcomes.flatMap((one) => ('problem' in one ? [`${one.member.label}: ${one.problem}`] : []));
   const { html, figures } = await renderDocument(sweepReport(plan, outcomes, findings), {
-    name: plan.path,
+    name: basename(plan.path),
     kicker: ['sweep', plan.recipe.name, `scale ${plan.scale}`],
     judgement: problems
       .map((text) => `<p class="verdict fails"><span>✗ missing</span> ${escapeHtml(text)}</p>`)
