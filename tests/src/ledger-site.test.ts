@@ -59,6 +59,11 @@ describe('the site of the ledger', () => {
     for (const law of laws) {
       const html = text(`${law.id}.html`);
       for (const part of [law.claim, law.source.section, law.paper.text]) expect(readable(html)).toContain(part);
+      if (law.untested !== undefined) {
+        for (const page of [html, text('index.html')]) {
+          expect(readable(page).toLowerCase()).toContain(law.untested.toLowerCase());
+        }
+      }
       for (const scale of scalesOf(law)) {
         expect(html).toContain(`id="${scale}"`);
         for (const { tests } of law.scales[scale]!.expect) expect(readable(html)).toContain(tests);

@@ -96,7 +96,9 @@ export async function lawPage(state: LawState, links: ReadonlyMap<string, RunLin
     `<h1>${escapeHtml(law.claim)}</h1>`,
     `<dl><dt>Source</dt><dd>${escapeHtml(`${law.source.paper}, ${law.source.section}`)}</dd>`,
     `<dt>Paper</dt><dd>${escapeHtml(law.paper.text)}</dd></dl></header>`,
-    `<section><h2>At each scale</h2>${summary}</section>`,
+    scales.length === 0
+      ? `<section><h2>Not tried here</h2><p class="summary">${escapeHtml(capital(law.untested ?? ''))}.</p></section>`
+      : `<section><h2>At each scale</h2>${summary}</section>`,
     figure === undefined ? '' : figureHtml(figure, await renderSvg(figure)),
     ...scales.map((one) => scaleHtml(law, one, links)),
   ].join('\n');

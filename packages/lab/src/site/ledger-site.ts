@@ -72,7 +72,7 @@ function lawItem({ law, scales }: LawState): string {
   return `<article class="law"><h3><a href="${law.id}.html">${escapeHtml(law.claim)}</a></h3>
 <p>${escapeHtml(`${law.id} · ${law.source.paper}, ${law.source.section}`)}</p>
 <p>Paper: ${escapeHtml(law.paper.text)}</p>
-<div class="chips">${chips.join('')}</div></article>`;
+${law.untested === undefined ? '' : `<p>Not tried here: ${escapeHtml(law.untested)}</p>`}<div class="chips">${chips.length > 0 ? chips.join('') : verdictChip('not run')}</div></article>`;
 }
 
 /** Shows the search field and hides the laws that hold none of its words. */
