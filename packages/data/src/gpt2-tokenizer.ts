@@ -64,6 +64,12 @@ export class Gpt2Tokenizer implements Tokenizer {
     return new Gpt2Tokenizer(gpt2Tokens);
   }
 
+  /** The token that stands for a token of GPT-2; undefined when it was not kept. */
+  tokenOfGpt2(gpt2Token: number): number | undefined {
+    if (this.#tokenOf !== undefined) return this.#tokenOf.get(gpt2Token);
+    return Number.isInteger(gpt2Token) && gpt2Token >= 0 && gpt2Token < GPT2_VOCAB ? gpt2Token : undefined;
+  }
+
   /** @throws DataError naming the piece of text whose token was not kept. */
   encode(text: string): Int32Array {
     // gpt-tokenizer 4.0.0 sees the end of text only at the start of its input, so the text is cut there first.

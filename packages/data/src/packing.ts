@@ -32,6 +32,8 @@ interface Block {
   /** windowsPerBlock · nCtx + 1 tokens; those from `nReal` on are filling. */
   readonly stream: Int32Array;
   readonly nReal: number;
+  /** By token: 1 where it is not a target; undefined when all are. */
+  readonly masked: Uint8Array | undefined;
 }
 
 /**
@@ -42,7 +44,7 @@ interface Block {
  * are −1; a long block drops what does not fit (under 1 % of the tokens at 64 windows).
  *
  * A window never holds two documents of one group (a model would copy the first one instead of recalling it), unless
- * `allowRepeats`.
+ * `allowRepeats`. Masked tokens of a sample are input like all others, and their targets are −1.
  *
  * @throws ConfigError when an option is out of range.
  * @throws DataError when the source has too few groups to keep windows free of repeats; says how many it needs.
@@ -61,15 +63,20 @@ export function packWindows(source: DocumentSource, options: PackOptions): Windo
     const stream = new Int32Array(blockTokens + 1).fill(eos);
     const groups: { group: number; start: number; end: number }[] = [];
     let end = 1;
+    let masks: Uint8Array | undefined;
     for (let i = 0; i < nDocument && end < stream.length; i++) {
-      const { tokens, group } = source.document(index * nDocument + i);
+      const { tokens, group, masked = [] } = source.document(index * nDocument + i);
       const fitting = tokens.length <= stream.length - end ? tokens : tokens.subarray(0, stream.length - end);
       stream.set(fitting, end);
+      for (const stretch of masked) {
+        masks ??= new Uint8Array(stream.length);
+        masks.fill(1, end + stretch.start, end + stretch.end);
+      }
       if (group !== undefined) groups.push({ group, start: end, end: end + fitting.length });
       end += tokens.length + 1;
     }
     if (!allowRepeats) checkRepeats(groups, nCtx, source.name);
-    return { index, stream, nReal: Math.min(end, stream.length) };
+    return { index, stream, nReal: Math.min(end, stream.length), masked: masks };
   }
 
   function block(index: number): Block {
@@ -88,11 +95,12 @@ export function packWindows(source: DocumentSource, options: PackOptions): Windo
       if (!Number.isSafeInteger(index) || index < 0) {
         throw new DataError('packWindows.window', 'a window number from 0', `${index}`);
       }
-      const { stream, nReal } = block(Math.floor(index / windowsPerBlock));
+      const { stream, nReal, masked } = block(Math.floor(index / windowsPerBlock));
       const start = (index % windowsPerBlock) * nCtx;
       for (let t = 0; t < nCtx; t++) {
         ids[t] = stream[start + t]!;
-        targets[t] = start + t + 1 < nReal ? stream[start + t + 1]! : -1;
+        const next = start + t + 1;
+        targets[t] = next < nReal && masked?.[next] !== 1 ? stream[next]! : -1;
       }
     },
   };

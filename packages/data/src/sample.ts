@@ -19,6 +19,8 @@ export interface Sample {
   readonly spans: readonly Span[];
   /** What the document is about, as the number of the person; absent when documents are unrelated. */
   readonly group?: number;
+  /** Stretches of tokens that are read but not learned; none when absent. */
+  readonly masked?: readonly { readonly start: number; readonly end: number }[];
 }
 
 /** An endless series of documents. Document i is a pure function of (seed, i), whatever was asked before. */

@@ -1,0 +1,80 @@
+// Tokenizers for iGSM: GPT-2 with the released marks, GPT-2 cut to what can occur, and a compact one with a token for each name.
+import { DataError } from '@physlm/base';
+import { Gpt2Tokenizer } from '../gpt2-tokenizer.js';
+import { LiteralTokenizer } from '../literal-tokenizer.js';
+import type { Tokenizer } from '../tokenizer.js';
+import type { TemplateFamily } from './family.js';
+import { pattern } from './pattern.js';
+import { LETTERS } from './template.js';
+import type { Marks } from './writer.js';
+
+/** Bytes that no text of ours has, used by the release as marks. */
+const GPT2_MARKS: Marks = { problem: 222, solution: 223, answer: 224 };
+
+const LITERAL_MARKS = ['<|problem|>', '<|solution|>', '<|answer|>'] as const;
+
+/** Words of every solution. */
+const SOLUTION_WORDS = [' Define', ' as', ' so', ' BACK', ' =', ' +', ' -', ' *', '.', ';', ',', ' and'];
+
+/**
+ * Every name, number, letter and word of these families as one token: a med problem takes seven tenths of GPT-2's tokens.
+ *
+ * @param modulus numbers go up to it.
+ */
+export function compactTokenizer(families: readonly TemplateFamily[], modulus = 23): LiteralTokenizer {
+  const name = `igsm-${families.map((family) => family.name).join('-')}-${modulus}`;
+  return new LiteralTokenizer(name, [...LITERAL_MARKS, ...literalsOf(families, modulus)]);
+}
+
+/** GPT-2 cut to the tokens that problems of these families can have, with the released marks. */
+export function gpt2TokenizerForIgsm(families: readonly TemplateFamily[], modulus = 23): Gpt2Tokenizer {
+  const whole = new Gpt2Tokenizer();
+  const used = new Set<number>(Object.values(GPT2_MARKS));
+  for (const literal of literalsOf(families, modulus)) for (const token of whole.encode(literal)) used.add(token);
+  return Gpt2Tokenizer.restrict([...used]);
+}
+
+/**
+ * The marks around problem, solution and answer in this vocabulary: 222, 223 and 224 of GPT-2 as released, or tokens of their own.
+ *
+ * @throws DataError when the vocabulary has none.
+ */
+export function marksOf(tokenizer: Tokenizer): Marks {
+  const [problem, solution, answer] =
+    tokenizer instanceof Gpt2Tokenizer
+      ? Object.values(GPT2_MARKS).map((token) => tokenizer.tokenOfGpt2(token))
+      : tokenizer instanceof LiteralTokenizer
+        ? LITERAL_MARKS.map((literal) => tokenizer.tokenOf(literal))
+        : [];
+  if (problem === undefined || solution === undefined || answer === undefined) {
+    throw new DataError(
+      'igsm.tokenizer',
+      'a vocabulary with marks for problem, solution and answer',
+      `'${tokenizer.name}'`,
+      'Use compactTokenizer, gpt2TokenizerForIgsm or Gpt2Tokenizer.',
+    );
+  }
+  return { problem, solution, answer };
+}
+
+function literalsOf(families: readonly TemplateFamily[], modulus: number): string[] {
+  const literals = [...SOLUTION_WORDS];
+  for (let number = 0; number < modulus; number++) literals.push(` ${number}`);
+  for (const letter of LETTERS) literals.push(` ${letter}`);
+  for (const { patterns, worlds } of families) {
+    for (const text of Object.values(patterns)) {
+      for (const words of pattern(text).literals) literals.push(...wordsOf(words));
+    }
+    for (const { layers } of worlds) {
+      for (const { name, subCategories } of layers) {
+        literals.push(` ${name}`, ...subCategories.flat().map((item) => ` ${item}`));
+      }
+    }
+  }
+  return literals;
+}
+
+/** Words with the space in front, and marks of punctuation. */
+function wordsOf(text: string): string[] {
+  return (text.match(/'s|[^\s.,;?']+|[.,;?]/g) ?? []).map((word) => (/^[\w]/.test(word) ? ` ${word}` : word));
+}
