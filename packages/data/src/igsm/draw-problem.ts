@@ -10,11 +10,11 @@ import { type Solution, solutionOf } from './solution.js';
 import { type Buckets, inBuckets, LETTERS, solutionTemplate, templateBucket } from './template.js';
 import type { Level, Variant } from './variant.js';
 
-/** Attempts after which a wish counts as one that cannot be met. */
-const N_ATTEMPT = 200_000;
+/** Structures after which a wish counts as one that cannot be met; natural problems take some tens. */
+const N_STRUCTURE = 100_000;
 
 /** Structures tried with one draw of sizes. */
-const N_STRUCTURE = 1000;
+const N_STRUCTURE_OF_SIZES = 1000;
 
 /** What problems are wanted. */
 export interface ProblemWish {
@@ -42,32 +42,39 @@ export interface SolvedProblem {
  * With `reask`, `op` counts the operations before the query is drawn again; those of the result are free, up to the 52 that
  * letters allow.
  *
- * @throws DataError when no problem of the wish was found in 200,000 attempts.
+ * @throws DataError when no problem of the wish was found among 100,000 structures.
  * @see Ye et al. 2024, arXiv:2407.20311, Section 2.4 and Appendix D.
  */
 export function drawProblem(rng: Rng, wish: ProblemWish): SolvedProblem {
   const { level, op, variant } = wish;
   const target = op ?? (variant.opDraw === 'code' ? naturalOp(rng, level.opMax) : undefined);
-  for (let attempt = 0; attempt < N_ATTEMPT; attempt++) {
+  const budget = { left: N_STRUCTURE };
+  while (budget.left > 0) {
     const s = op ?? naturalOp(rng, level.opMax);
     // Operations never exceed s, so these would be refused at the end.
     if (target !== undefined && s < target) continue;
-    const solved = attemptProblem(rng, wish, s, target ?? s);
+    const solved = attemptProblem(rng, wish, s, target ?? s, budget);
     if (solved !== undefined) return solved;
   }
   const share = wish.buckets === 'all' ? '' : ` with templates for ${wish.buckets}`;
   throw new DataError(
     'igsm',
     `problems of ${target === undefined ? `up to ${level.opMax}` : target} operations${share} to exist`,
-    `none in ${N_ATTEMPT} attempts with at most ${level.ipMax} instance parameters`,
+    `none among ${N_STRUCTURE} structures with at most ${level.ipMax} instance parameters`,
     'Ask for fewer operations (op, opMax), or allow more instance parameters (ipMax).',
   );
 }
 
-function attemptProblem(rng: Rng, wish: ProblemWish, s: number, target: number): SolvedProblem | undefined {
+function attemptProblem(
+  rng: Rng,
+  wish: ProblemWish,
+  s: number,
+  target: number,
+  budget: { left: number },
+): SolvedProblem | undefined {
   const { level, modulus, variant, buckets, reask } = wish;
   const sizes = drawSizes(rng, level, s);
-  for (let tries = 0; tries < N_STRUCTURE; tries++) {
+  for (let tries = 0; tries < N_STRUCTURE_OF_SIZES && budget.left-- > 0; tries++) {
     const structure = drawStructure(rng, sizes);
     const necessary = drawNecessary(rng, structure, sizes, variant.necessary);
     const order = drawOrder(rng, structure, necessary.parameters, variant.edgeBonus);

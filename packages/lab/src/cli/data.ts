@@ -1,7 +1,8 @@
 // The command group `physlm data`: one subcommand for each kind of data, each in a file of its own.
 import type { Command } from 'commander';
-import { positiveNumber, share, wholeNumber } from './arguments.js';
+import { collect, positiveNumber, share, wholeNumber } from './arguments.js';
 import type { DataCfgFlags } from './data-cfg.js';
+import type { DataIgsmFlags } from './data-igsm.js';
 import { addGrammarOptions } from './grammar-options.js';
 import type { Io } from './io.js';
 
@@ -27,4 +28,42 @@ export function addDataCommands(program: Command, io: Io, done: (code: number) =
     const { dataCfg } = await import('./data-cfg.js');
     done(await dataCfg(flags, io));
   });
+  addIgsmCommand(group, io, done);
+}
+
+function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): void {
+  group
+    .command('igsm')
+    .summary('grade-school mathematics with exact solutions')
+    .description(
+      'Writes problems of iGSM with their shortest solutions; physlm verify igsm judges such rows.\n' +
+        'Natural problems have 1 to 15 operations (med) or 1 to 21 (hard); --op asks for one number, also a larger one.',
+    )
+    .option('-n, --count <n>', 'problems', positiveNumber, 10)
+    .option('--seed <n>', 'seed of the problems', wholeNumber, 1)
+    .option('--start <i>', 'number of the first problem', wholeNumber, 0)
+    .option('--level <name>', 'how large problems are: med or hard', 'med')
+    .option('--op-max <n>', "most operations of natural problems (default: the level's)", positiveNumber)
+    .option('--ip-max <n>', "most instance parameters, which is statements (default: the level's)", positiveNumber)
+    .option('--op <n>', 'operations of every problem', positiveNumber)
+    .option('--modulus <p>', 'arithmetic is modulo p', positiveNumber, 23)
+    // Without a default of its own, which help would print as [].
+    .option(
+      '--family <name>',
+      'genre of questions: numbers (default), prices, distances, recipes or traits; may be repeated',
+      collect,
+    )
+    .option('--layout <order>', 'question behind (pq) or before (qp) the problem', 'pq')
+    .option('--buckets <part>', 'solution templates: all, train or test', 'all')
+    .option('--variant <which>', "where papers and released code differ: code's or paper's side", 'code')
+    .option('--reask', 'ask for another parameter of the finished problem')
+    .option('--retry <kind>', 'insert mistakes that are taken back: retry, retry_weak or retry_miss')
+    .option('--rate <r>', 'the chance of a mistake before each sentence', share, 0.2)
+    .option('--labels', 'also every parameter: its value, its parents, and whether the answer needs it')
+    .option('--pretty', 'print problems, solutions and dependency graphs to be read')
+    .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)')
+    .action(async (flags: DataIgsmFlags) => {
+      const { dataIgsm } = await import('./data-igsm.js');
+      done(await dataIgsm(flags, io));
+    });
 }
