@@ -15,7 +15,7 @@ import { type Layout, ProblemWriter, type SolutionSentence, type Written } from 
 const N_MEASURED = 128;
 
 /** Problems that are thrown away for their length before the limit counts as too low. */
-const N_TOO_LONG = 10_000;
+const N_TOO_LONG = 2_000;
 
 /** What problems are wanted; everything but tokenizer and seed has the papers' value when absent. */
 export interface IgsmOptions {

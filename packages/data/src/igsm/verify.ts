@@ -192,6 +192,10 @@ class Run {
         if (operand < 0 || this.#stands[operand] !== 0) continue;
         return { fault: 'undefined symbol', reason: `the letter ${String.fromCharCode(operand)} is not defined` };
       }
+      const largest = Math.max(leftNumber, rightNumber, result);
+      if (largest >= modulus) {
+        return { fault: 'wrong number', reason: `numbers are 0 … ${modulus - 1}, not ${largest}` };
+      }
       const a = left < 0 ? leftNumber : this.#values[left]!;
       const b = right < 0 ? rightNumber : this.#values[right]!;
       if ((operator === '+' || operator === '-' || operator === '*') && (a !== leftNumber || b !== rightNumber)) {
