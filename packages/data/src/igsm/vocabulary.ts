@@ -40,12 +40,12 @@ export function gpt2TokenizerForIgsm(families: readonly TemplateFamily[], modulu
  * @throws DataError when the vocabulary has none.
  */
 export function marksOf(tokenizer: Tokenizer): Marks {
+  // By what they can do and not by their class: each entry of the package brings classes of its own.
+  const { tokenOfGpt2, tokenOf } = tokenizer as Partial<Gpt2Tokenizer & LiteralTokenizer>;
   const [problem, solution, answer] =
-    tokenizer instanceof Gpt2Tokenizer
-      ? Object.values(GPT2_MARKS).map((token) => tokenizer.tokenOfGpt2(token))
-      : tokenizer instanceof LiteralTokenizer
-        ? LITERAL_MARKS.map((literal) => tokenizer.tokenOf(literal))
-        : [];
+    tokenOfGpt2 !== undefined
+      ? Object.values(GPT2_MARKS).map((token) => tokenOfGpt2.call(tokenizer as Gpt2Tokenizer, token))
+      : LITERAL_MARKS.map((literal) => tokenOf?.call(tokenizer as LiteralTokenizer, literal));
   if (problem === undefined || solution === undefined || answer === undefined) {
     throw new DataError(
       'igsm.tokenizer',
