@@ -72,6 +72,8 @@ function readStatement(
 function readRule(reader: Reader, text: string): NamedRule | undefined {
   if (isNumber(text)) return { constant: Number(text), times: false, difference: false, operands: [] };
   for (const form of [reader.more, reader.times]) {
+    // Most expressions have no constant: a look at the first character tells.
+    if (form.slots[0] === 'constant' && form.literals[0] === '' && !isNumber(text.slice(0, 1))) continue;
     const found = matchPattern(form, text);
     if (found === undefined || !isNumber(found.constant!)) continue;
     const rest = readRest(reader, found.rest!);

@@ -72,7 +72,7 @@ export class SolutionVerifier {
     for (let one = 0; one < this.#necessary.length; one++)
       if (this.#necessary[one] === 1) op += operations(problem, one);
     this.necessaryOperations = op;
-    this.#trials = Array.from({ length: N_TRIAL }, (_, round) => trialValues(problem, round));
+    this.#trials = trialValues(problem);
   }
 
   /** Judges one solution: sentences behind one another, each `Define name as letter; …; so letter = … = number`. */
@@ -130,19 +130,34 @@ export class SolutionVerifier {
   }
 }
 
-/** Values that parameters might have had, the same in every run. */
-function trialValues({ index, modulus }: Problem, round: number): Int32Array {
-  const values = new Int32Array(index.nParameter);
-  for (let one = 0; one < values.length; one++) {
-    values[one] = (Math.imul(one + 1 + 64 * round, 2654435761) >>> 9) % modulus;
-  }
-  return values;
+/** By modulus: values that parameters might have had in each round, the same in every run. */
+const trials = new Map<number, readonly Int32Array[]>();
+
+function trialValues({ index, modulus }: Problem): readonly Int32Array[] {
+  const known = trials.get(modulus);
+  if (known !== undefined && known[0]!.length >= index.nParameter) return known;
+  const made = Array.from({ length: N_TRIAL }, (_, round) =>
+    Int32Array.from(
+      { length: 2 * index.nParameter },
+      (_, one) => (Math.imul(one + 1, 2654435761 + 2 * round) >>> 9) % modulus,
+    ),
+  );
+  trials.set(modulus, made);
+  return made;
 }
 
 /** Letters are at most this large as characters. */
 const N_SYMBOL = 128;
 
-/** The state of one solution: what each letter stands for. */
+/** Places for the letters of one solution at a time. */
+const scratch = {
+  stands: new Int16Array(N_SYMBOL),
+  values: new Int32Array(N_SYMBOL),
+  tried: new Int32Array(N_SYMBOL * N_TRIAL),
+  uses: new Array<number[] | undefined>(N_SYMBOL).fill(undefined),
+};
+
+/** The state of one solution: what each letter stands for. One at a time. */
 class Run {
   nSentence = 0;
   nStep = 0;
@@ -151,12 +166,12 @@ class Run {
   readonly #trials: readonly Int32Array[];
   readonly #defined: number[] = [];
   /** By letter: 0 unknown, 1 a temporary, 2 + parameter. */
-  readonly #stands = new Int16Array(N_SYMBOL);
-  readonly #values = new Int32Array(N_SYMBOL);
+  readonly #stands = scratch.stands.fill(0);
+  readonly #values = scratch.values;
   /** By letter and round: the value in that round. */
-  readonly #tried = new Int32Array(N_SYMBOL * N_TRIAL);
+  readonly #tried = scratch.tried;
   /** By letter: for a temporary, the parameters that it is made of. */
-  readonly #uses: (number[] | undefined)[] = new Array(N_SYMBOL).fill(undefined);
+  readonly #uses = scratch.uses;
   /** By parameter: its value as written; −1 before. */
   readonly #written: Int32Array;
 
