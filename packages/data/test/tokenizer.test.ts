@@ -84,7 +84,7 @@ describe('tokenizerFromJson', () => {
       { kind: 'gpt2', gpt2Tokens: ['a'] },
       { kind: 'terminals' },
     ]) {
-      expect(() => tokenizerFromJson(value)).toThrow(/kind 'word', 'gpt2' or 'terminals'/);
+      expect(() => tokenizerFromJson(value)).toThrow(/kind 'word', 'literal', 'gpt2' or 'terminals'/);
     }
   });
 });
