@@ -334,7 +334,7 @@ function child(source: string, env: Record<string, string> = {}): { status: numb
   const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script], {
     encoding: 'utf8',
     timeout: 30_000,
-    env: { ...process.env, ...env },
+    env: { ...process.env, FORCE_COLOR: '0', ...env }, // numbers without colours, whatever the terminal
   });
   return { status, out: (stdout + stderr).trim() };
 }
