@@ -30,7 +30,7 @@ export function recipesOf(io: Io): ReadonlyMap<string, Recipe> {
 export function colours(io: Io, stream: 'stdout' | 'stderr'): ReturnType<typeof pc.createColors> {
   const { NO_COLOR, FORCE_COLOR, TERM } = io.env;
   const refused = (NO_COLOR ?? '') !== '' || TERM === 'dumb';
-  return pc.createColors(!refused && (io[stream].isTTY === true || (FORCE_COLOR ?? '') !== ''));
+  return pc.createColors(!refused && (io[stream].isTTY === true || !['', '0', 'false'].includes(FORCE_COLOR ?? '')));
 }
 
 /** Writes a line of result. */

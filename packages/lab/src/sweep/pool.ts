@@ -125,7 +125,13 @@ function start({ argv, log }: Job): { readonly child: ChildProcess; readonly log
   }
   try {
     const stdio = ['ignore', output, output, 'ipc'] as const;
-    const child = spawn(file, args, { stdio: [...stdio], detached: process.platform !== 'win32' });
+    // What it says goes to a log and is quoted here: without colours, even where the parent's are forced.
+    const { FORCE_COLOR: _, ...env } = process.env;
+    const child = spawn(file, args, {
+      stdio: [...stdio],
+      detached: process.platform !== 'win32',
+      env: { ...env, NO_COLOR: '1' },
+    });
     return { child, logged: fstatSync(output).size };
   } finally {
     closeSync(output);
