@@ -29,7 +29,9 @@ export interface Started {
 
 /** Starts `physlm` in a folder. */
 export function start(folder: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Started {
-  const child = spawn(process.execPath, [bin, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  // What is printed is compared: without colours, also where the test runner forces them.
+  const { FORCE_COLOR: _, ...plain } = { ...env, NO_COLOR: '1' } as NodeJS.ProcessEnv;
+  const child = spawn(process.execPath, [bin, ...args], { cwd: folder, env: plain, stdio: ['ignore', 'pipe', 'pipe'] });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk) => {
     stdout += chunk;
