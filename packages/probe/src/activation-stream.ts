@@ -168,6 +168,12 @@ export class ActivationReader {
   ) {
     const { batchSize, first, at } = options;
     const { nCtx, dVocab } = model.config;
+    if ('causal' in model.config && model.config.causal === false) {
+      throw new ConfigError(
+        [{ path: `${where}.model`, expected: 'a causal model', got: 'an encoder (causal: false)' }],
+        'Batches are cut and padded, which an encoder would see.',
+      );
+    }
     if (batchSize !== undefined && !(Number.isInteger(batchSize) && batchSize > 0)) {
       const got = String(batchSize);
       throw new ConfigError([{ path: `${where}.batchSize`, expected: 'a positive integer', got }]);
