@@ -78,15 +78,19 @@ function backwardOf(R, d, I, O) {
   };
 }
 
-function jobsOf(quick) {
+/** `only`: layers to time, as 4096x256 for M = 4096 tokens and d = 256; no heads then. */
+function jobsOf(quick, only) {
   const widths = quick ? [64, 256] : [16, 32, 64, 128, 256, 512, 768];
+  const layers = (quick ? [512] : [512, 4096]).flatMap((R) => widths.map((d) => [R, d]));
+  const names = layers.map(([R, d]) => `${R}x${d}`);
+  const wrong = only?.find((name) => !names.includes(name));
+  if (wrong !== undefined) throw new Error(`no layer is called ${wrong}; there are ${names.join(', ')}`);
   const jobs = [];
-  for (const R of quick ? [512] : [512, 4096]) {
-    for (const d of widths) {
-      for (const [product, I, O] of layer(d)) jobs.push(...productsOf(R, d, product, I, O));
-      jobs.push(backwardOf(R, d, d, 4 * d));
-    }
+  for (const [R, d] of only === undefined ? layers : only.map((name) => layers[names.indexOf(name)])) {
+    for (const [product, I, O] of layer(d)) jobs.push(...productsOf(R, d, product, I, O));
+    jobs.push(backwardOf(R, d, d, 4 * d));
   }
+  if (only !== undefined) return jobs;
   const heads = quick
     ? [[512, 64, 446]]
     : [
@@ -133,14 +137,14 @@ function layerRows(rows) {
 
 const fused = 'physlm, fused';
 
-export async function gemm({ quick, isa, threads, meter, effort, deadline, withPeers }) {
+export async function gemm({ quick, isa, threads, meter, effort, deadline, withPeers, only }) {
   const sources = withPeers ? [gemmPeers(isa), npmPeers(['gemm', 'wasm'])] : [];
   const peers = sources.flatMap((source) => source.peers);
   const absent = sources.flatMap((source) => source.absent);
   reportAbsent(absent);
   const results = { rows: [], layers: [], leftOut: [] };
   for (const [i, nThread] of threads.entries()) {
-    const jobs = jobsOf(quick);
+    const jobs = jobsOf(quick, only);
     const able = peers.filter(({ oneThread }) => nThread === 1 || !oneThread);
     const contenders = [ourKernels(isa), ourKernels(isa, fused, 'fused'), ...able];
     const { rows, leftOut } = await timeKernels(jobs, contenders, {

@@ -39,7 +39,7 @@ const usage = `npm run bench -- [NAME …] [options]
   --full           all shapes, three rounds: what happens without --quick
   --threads LIST   numbers of threads, as 1,2
   --isa NAME       avx512, avx2 or generic: for us, our peers and the measured peak
-  --size LIST      sizes of train-step, as medium,large; all when absent
+  --size LIST      sizes of train-step, as medium,large, or layers of gemm, as 4096x256; all when absent
   --out FILE       also writes the results to FILE, and only there
   --no-peers       measures our kernels alone
   --max-seconds N  leaves out the shapes that a benchmark has not reached after N seconds`;
