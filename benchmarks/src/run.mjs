@@ -148,7 +148,9 @@ async function measure(name) {
   const versions = Object.fromEntries(
     results.rows.filter(({ version }) => version).map(({ contender, version }) => [contender, version]),
   );
-  const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd();
+  // Where the results go is this machine's affair, and would name its folders.
+  const asked = process.argv.slice(2).filter((word, i, all) => !word.startsWith('--out') && all[i - 1] !== '--out');
+  const command = `npm run bench -- ${asked.join(' ')}`.trimEnd();
   return {
     what: name,
     command,

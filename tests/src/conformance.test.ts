@@ -157,7 +157,7 @@ for (const name of deviceNames.filter((device) => device !== 'js')) {
     // Every op has its kernel on cpu; cuda still lacks some, which run in TypeScript there and say so.
     const lacking =
       name === 'cpu' ? [] : ops.filter((op) => openDevice(name).kernelIndex(`${op.name}_forward`) === undefined);
-    for (const op of lacking) it.skip(`${op.name} (skipped: no kernel on ${name})`, () => {});
+    for (const op of lacking) it.skipIf(true)(`${op.name} (skipped: no kernel on ${name})`, () => {});
     for (const op of ops.filter((one) => !lacking.includes(one))) {
       op.cases.forEach(({ dims, attrs }: { dims: Dims; attrs: AnyOp['cases'][number]['attrs'] }) => {
         it(`${op.name} ${show(dims)}`, () => {
