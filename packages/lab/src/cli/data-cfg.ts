@@ -2,8 +2,7 @@
 import { type CfgSample, type Perturbation, type PerturbationKind, sentences } from '@physlm/data/cfg';
 import { chosenGrammar, type GrammarFlags } from './grammar-options.js';
 import type { Io } from './io.js';
-import { ProgressLine } from './progress-line.js';
-import { writeRows } from './row-writer.js';
+import { writeSamples } from './write-samples.js';
 
 /** Options of `physlm data cfg`. */
 export interface DataCfgFlags extends GrammarFlags {
@@ -17,45 +16,18 @@ export interface DataCfgFlags extends GrammarFlags {
   readonly out?: string;
 }
 
-/** Seconds after which a run is long enough to say how far it is. */
-const PATIENCE = 2;
-
 /**
  * Writes sentences `start` … `start + count − 1` of a seed, one row each.
  *
  * @throws ConfigError about the grammar or the perturbation. @throws OutputError when the file cannot be written.
  */
 export async function dataCfg(flags: DataCfgFlags, io: Io): Promise<number> {
-  const { count, seed, start, perturbation: kind, rate, gamma, out } = flags;
+  const { seed, perturbation: kind, rate, gamma } = flags;
   const cfg = chosenGrammar(flags);
   const perturbation: Perturbation | undefined =
     kind === undefined ? undefined : { kind: kind as PerturbationKind, gamma, ...(rate !== undefined && { rate }) };
   const source = sentences(cfg, { seed, ...(perturbation && { perturbation }) });
-  const progress = new ProgressLine(io, 'sentence');
-  const began = performance.now();
-  let nToken = 0;
-  try {
-    return await writeRows(out, io, async (writer) => {
-      for (let i = 0; i < count; i++) {
-        const sample = source.document(start + i);
-        nToken += sample.tokens.length - 1;
-        await writer.write(rowOf(sample, cfg.name, flags));
-        if (i % 64 !== 63) continue;
-        const seconds = (performance.now() - began) / 1000;
-        if (seconds < PATIENCE) continue;
-        progress.update({
-          phase: 'train',
-          step: i + 1,
-          nStep: count,
-          loss: Number.NaN,
-          tokensPerSec: nToken / seconds,
-          secondsLeft: (seconds * (count - i - 1)) / (i + 1),
-        });
-      }
-    });
-  } finally {
-    progress.stop();
-  }
+  return writeSamples(source, flags, { unit: 'sentence', rowOf: (sample) => rowOf(sample, cfg.name, flags), io });
 }
 
 /** Tokens are terminals, without BOS; the tree goes from the root's level to that above the tokens. */

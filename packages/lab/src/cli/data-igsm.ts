@@ -22,8 +22,7 @@ import {
 } from '@physlm/data/igsm';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io } from './io.js';
-import { ProgressLine } from './progress-line.js';
-import { writeRows } from './row-writer.js';
+import { writeSamples } from './write-samples.js';
 
 /** Options of `physlm data igsm`. */
 export interface DataIgsmFlags {
@@ -47,9 +46,6 @@ export interface DataIgsmFlags {
   readonly out?: string;
 }
 
-/** Seconds after which a run is long enough to say how far it is. */
-const PATIENCE = 2;
-
 /**
  * Writes problems `start` … `start + count − 1` of a seed: a row each, or with `pretty` the texts and the dependency graph.
  *
@@ -58,7 +54,8 @@ const PATIENCE = 2;
  */
 export async function dataIgsm(flags: DataIgsmFlags, io: Io): Promise<number> {
   const source = sourceOf(flags);
-  return flags.pretty ? printProblems(source, flags, io) : writeProblems(source, flags, io);
+  if (flags.pretty) return printProblems(source, flags, io);
+  return writeSamples(source, flags, { unit: 'problem', rowOf: (sample) => rowOf(sample, flags), io });
 }
 
 function sourceOf(flags: DataIgsmFlags): Igsm {
@@ -93,35 +90,6 @@ function sourceOf(flags: DataIgsmFlags): Igsm {
     variant: VARIANTS[variant as keyof typeof VARIANTS],
     ...(retry !== undefined && { retry: { kind: retry as RetryKind, rate } }),
   });
-}
-
-async function writeProblems(source: Igsm, flags: DataIgsmFlags, io: Io): Promise<number> {
-  const { count, start, out } = flags;
-  const progress = new ProgressLine(io, 'problem');
-  const began = performance.now();
-  let nToken = 0;
-  try {
-    return await writeRows(out, io, async (writer) => {
-      for (let i = 0; i < count; i++) {
-        const sample = source.document(start + i);
-        nToken += sample.tokens.length;
-        await writer.write(rowOf(sample, flags));
-        if (i % 64 !== 63) continue;
-        const seconds = (performance.now() - began) / 1000;
-        if (seconds < PATIENCE) continue;
-        progress.update({
-          phase: 'train',
-          step: i + 1,
-          nStep: count,
-          loss: Number.NaN,
-          tokensPerSec: nToken / seconds,
-          secondsLeft: (seconds * (count - i - 1)) / (i + 1),
-        });
-      }
-    });
-  } finally {
-    progress.stop();
-  }
 }
 
 /** `prompt` and `solution` are what `physlm verify igsm` reads. */

@@ -1,7 +1,7 @@
-import { SingleBar } from 'cli-progress';
 import { duration } from '../report/number-format.js';
 import type { PoolProgress } from '../sweep/pool.js';
 import { colours, type Io, note } from './io.js';
+import { TerminalBar } from './terminal-bar.js';
 
 /** Without a terminal: seconds after which there is something new to say although no run ended. */
 const QUIET_SECONDS = 30;
@@ -9,11 +9,12 @@ const QUIET_SECONDS = 30;
 /** Shows how far a pool is: a line for each run that ends, and under it, on a terminal, one that renews itself. */
 export class PoolLine {
   readonly #io: Io;
-  #bar: SingleBar | undefined;
+  readonly #bar: TerminalBar;
   #saidAt = performance.now() / 1000;
 
   constructor(io: Io) {
     this.#io = io;
+    this.#bar = new TerminalBar(io);
   }
 
   update(progress: PoolProgress): void {
@@ -25,34 +26,13 @@ export class PoolLine {
       this.stop();
       note(this.#io, `${mark} ${label}${end.ended === 'failed' ? `: ${end.problem}` : ''}`);
     }
-    if (this.#io.stderr.isTTY === true) this.#draw(progress);
+    if (this.#io.stderr.isTTY === true) this.#bar.draw(1000, Math.floor(1000 * progress.fraction), describe(progress));
     else this.#say(progress, latest !== undefined);
   }
 
   /** Ends the line, so that other text can follow. */
   stop(): void {
-    this.#bar?.stop();
-    this.#bar = undefined;
-  }
-
-  #draw(progress: PoolProgress): void {
-    const [done, text] = [Math.floor(1000 * progress.fraction), describe(progress)];
-    if (this.#bar === undefined) {
-      this.#bar = new SingleBar({
-        stream: this.#io.stderr as NodeJS.WriteStream,
-        format: '{bar} {percentage} %  {text}',
-        barsize: 24,
-        barCompleteChar: '█',
-        barIncompleteChar: '░',
-        hideCursor: false,
-        clearOnComplete: true,
-        stopOnComplete: false,
-        fps: 8,
-        linewrap: false,
-      });
-      this.#bar.start(1000, done, { text });
-    }
-    this.#bar.update(done, { text });
+    this.#bar.stop();
   }
 
   #say(progress: PoolProgress, ended: boolean): void {

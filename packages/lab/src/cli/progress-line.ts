@@ -1,7 +1,7 @@
 import type { Progress } from '@physlm/train';
-import { SingleBar } from 'cli-progress';
 import { count, duration } from '../report/number-format.js';
 import type { Io } from './io.js';
+import { TerminalBar } from './terminal-bar.js';
 
 /** Without a terminal: seconds, and percent of the steps, after which there is something new to say. */
 const [QUIET_SECONDS, QUIET_PERCENT] = [5, 10];
@@ -9,7 +9,7 @@ const [QUIET_SECONDS, QUIET_PERCENT] = [5, 10];
 /** Shows how far a training, or another long loop, is: one line that renews itself on a terminal, now and then a line elsewhere. */
 export class ProgressLine {
   readonly #io: Io;
-  #bar: SingleBar | undefined;
+  readonly #bar: TerminalBar;
   #saidAt = Number.NEGATIVE_INFINITY;
   #saidPercent = Number.NEGATIVE_INFINITY;
 
@@ -19,36 +19,17 @@ export class ProgressLine {
     readonly unit = 'step',
   ) {
     this.#io = io;
+    this.#bar = new TerminalBar(io);
   }
 
   update(progress: Progress): void {
-    if (this.#io.stderr.isTTY === true) this.#draw(progress);
+    if (this.#io.stderr.isTTY === true) this.#bar.draw(progress.nStep, progress.step, describe(progress, this.unit));
     else this.#say(progress);
   }
 
   /** Ends the line, so that other text can follow. */
   stop(): void {
-    this.#bar?.stop();
-    this.#bar = undefined;
-  }
-
-  #draw(progress: Progress): void {
-    if (this.#bar === undefined) {
-      this.#bar = new SingleBar({
-        stream: this.#io.stderr as NodeJS.WriteStream,
-        format: '{bar} {percentage} %  {text}',
-        barsize: 24,
-        barCompleteChar: '█',
-        barIncompleteChar: '░',
-        hideCursor: false,
-        clearOnComplete: true,
-        stopOnComplete: false,
-        fps: 8,
-        linewrap: false,
-      });
-      this.#bar.start(progress.nStep, progress.step, { text: '' });
-    }
-    this.#bar.update(progress.step, { text: describe(progress, this.unit) });
+    this.#bar.stop();
   }
 
   #say(progress: Progress): void {
