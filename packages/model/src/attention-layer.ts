@@ -1,3 +1,4 @@
+import type { Linear } from './layers.js';
 import { Module } from './module.js';
 import type { Tensor } from './tensor.js';
 import type { Trace } from './trace.js';
@@ -19,6 +20,16 @@ export interface PatternRows {
   readonly rows: Float32Array;
 }
 
+/** Queries, keys, values: what a token asks with, is found by, and says. */
+export type Projection = 'q' | 'k' | 'v';
+
+/** Where a layer computes a projection: outputs [start, start + size) of a linear map. */
+export interface ProjectionPlace {
+  readonly linear: Linear;
+  readonly start: number;
+  readonly size: number;
+}
+
 /** A layer through which positions read each other. */
 export abstract class AttentionLayer extends Module {
   abstract readonly nHead: number;
@@ -28,6 +39,8 @@ export abstract class AttentionLayer extends Module {
   abstract step(x: Tensor, cache: LayerCache, position: Tensor): Tensor;
   /** An empty cache for `nBatch` sequences of up to `nCtx` tokens. Holds what it needs of the present weights. */
   abstract cache(nBatch: number, nCtx: number): LayerCache;
+  /** Where it projects its input; the projections that it has. */
+  abstract projections(): Readonly<Partial<Record<Projection, ProjectionPlace>>>;
   /** Activation points, below this layer's path, that `patternRows` reads. */
   abstract patternPoints(): readonly string[];
   /** Attention probabilities of some rows, recomputed from activations of a forward pass. */

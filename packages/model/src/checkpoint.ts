@@ -5,6 +5,7 @@ import { buildModel, modelProblems } from './build-model.js';
 import type { Device } from './device.js';
 import { fromHf, toHf, toHfConfig } from './hf.js';
 import type { LanguageModel, ModelConfig } from './language-model.js';
+import { mergedParameters } from './low-rank.js';
 import type { Module } from './module.js';
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js';
 
@@ -12,18 +13,15 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from './safetens
  * Writes `model.safetensors` and `config.json` into a folder, with the names, layouts and fields of Hugging Face
  * `transformers` (GPTNeoXForCausalLM for rotary positions, GPT2LMHeadModel for absolute ones, LlamaForCausalLM), which loads
  * the folder as it is. Models that it has no class for are written with our names and model_type `physlm_gpt`. The model's
- * own configuration is the field `physlm` of `config.json`.
+ * own configuration is the field `physlm` of `config.json`. Updates of low rank are merged into the weights.
  *
  * @throws OutputError naming the file that cannot be written.
  */
 export function saveModel(folder: string, model: LanguageModel): void {
-  const ours = new Map<string, StoredTensor>();
-  for (const [name, tensor] of model.parameters()) {
-    ours.set(name, { shape: tensor.shape, values: tensor.values() as Float32Array });
-  }
-  writeSafetensors(join(folder, 'model.safetensors'), toHf(model.config, ours));
-  const config = { ...toHfConfig(model.config), physlm: model.config };
-  writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  const { config, parameters } = mergedParameters(model);
+  writeSafetensors(join(folder, 'model.safetensors'), toHf(config, parameters));
+  const json = { ...toHfConfig(config), physlm: config };
+  writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(json, null, 2)}\n`);
 }
 
 /**

@@ -1,5 +1,11 @@
 import type { Rng } from '@physlm/base';
-import { AttentionLayer, type LayerCache, type PatternRows } from './attention-layer.js';
+import {
+  AttentionLayer,
+  type LayerCache,
+  type PatternRows,
+  type Projection,
+  type ProjectionPlace,
+} from './attention-layer.js';
 import type { Device } from './device.js';
 import { Linear } from './layers.js';
 import { attention, attentionStep } from './ops/attention.js';
@@ -76,6 +82,17 @@ export class DotProductAttention extends AttentionLayer {
     const { nKvHead, dHead } = this.#heads;
     const { device } = this.qkv.weight;
     return { k: device.zeros([nBatch, nCtx, nKvHead, dHead]), v: device.zeros([nBatch, nCtx, nKvHead, dHead]) };
+  }
+
+  override projections(): Readonly<Record<Projection, ProjectionPlace>> {
+    const { nHead, nKvHead, dHead } = this.#heads;
+    const [dQuery, dKey] = [nHead * dHead, nKvHead * dHead];
+    const linear = this.qkv;
+    return {
+      q: { linear, start: 0, size: dQuery },
+      k: { linear, start: dQuery, size: dKey },
+      v: { linear, start: dQuery + dKey, size: dKey },
+    };
   }
 
   override patternPoints(): readonly string[] {

@@ -1,4 +1,10 @@
-export { AttentionLayer, type LayerCache, type PatternRows } from './attention-layer.js';
+export {
+  AttentionLayer,
+  type LayerCache,
+  type PatternRows,
+  type Projection,
+  type ProjectionPlace,
+} from './attention-layer.js';
 export { attentionPattern, type PatternBlock } from './attention-pattern.js';
 export { backward } from './autograd.js';
 export { buildModel, modelProblems } from './build-model.js';
@@ -21,6 +27,7 @@ export { fromHf, toHf, toHfConfig } from './hf.js';
 export { type KvCache, LanguageModel, type ModelConfig } from './language-model.js';
 export { Embedding, LayerNorm, Linear, RmsNorm } from './layers.js';
 export { Llama, type LlamaConfig, llama } from './llama.js';
+export { addLowRank, hasLowRank, type LowRankConfig, lowRankProblems, mergeLowRank } from './low-rank.js';
 export { Module } from './module.js';
 export { type AnyOp, type Axes, type Dims, defineOp, type Impl, type Op, type OpSpec, type Tolerance } from './op.js';
 export { adamW, gradNorm, sumSlices } from './ops/adam-w.js';

@@ -1,6 +1,7 @@
 import type { AttentionLayer, LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
 import type { GptConfig } from './gpt.js';
+import type { Embedding } from './layers.js';
 import type { LlamaConfig } from './llama.js';
 import { Module } from './module.js';
 import type { Tensor } from './tensor.js';
@@ -22,6 +23,7 @@ export interface KvCache {
 export abstract class LanguageModel extends Module {
   abstract readonly config: ModelConfig;
   abstract readonly device: Device;
+  abstract readonly embed: Embedding;
   abstract readonly blocks: readonly (Module & { readonly attn: AttentionLayer })[];
   /** Next-token logits BTV of tokens ids [B, T] (i32), in nats up to a per-row constant. */
   abstract forward(ids: Tensor, trace?: Trace): Tensor;

@@ -1,10 +1,11 @@
 import type { Rng } from '@physlm/base';
 import type { Device } from './device.js';
+import type { LowRankEmbedding, LowRankProjection } from './low-rank.js';
 import { Module } from './module.js';
 import { embedding } from './ops/embedding.js';
 import { linear, linearBias, linearBiasGelu } from './ops/linear.js';
 import { layerNorm, rmsNorm } from './ops/norm.js';
-import { reshape } from './primitives.js';
+import { add, reshape } from './primitives.js';
 import { type Shape, sizeOf, type Tensor } from './tensor.js';
 
 // Axes: any leading axes, then I input or O output features.
@@ -39,6 +40,8 @@ export interface LinearOptions {
 export class Linear extends Module {
   readonly weight: Tensor;
   readonly bias: Tensor | undefined;
+  /** What a finetune adds to `forward`: see `addLowRank`. */
+  update: LowRankProjection | undefined;
   /** `tiedTo`: a weight [nOut, nIn] of another layer to share. */
   constructor(device: Device, nIn: number, nOut: number, { bias, initStd }: LinearOptions, rng: Rng, tiedTo?: Tensor) {
     super();
@@ -46,8 +49,11 @@ export class Linear extends Module {
     this.bias = bias ? parameter(device, new Float32Array(nOut), [nOut]) : undefined;
   }
   forward(x: Tensor): Tensor {
-    const { weight: w, bias: b } = this;
-    return byRow(x, (rows) => (b === undefined ? linear({ x: rows, w }, {}).y : linearBias({ x: rows, w, b }, {}).y));
+    const { weight: w, bias: b, update } = this;
+    return byRow(x, (rows) => {
+      const { y } = b === undefined ? linear({ x: rows, w }, {}) : linearBias({ x: rows, w, b }, {});
+      return update === undefined ? y : add(y, update.forward(rows));
+    });
   }
   /** gelu(x·wᵀ + b) in one op; needs a bias. */
   forwardGelu(x: Tensor): Tensor {
@@ -58,14 +64,19 @@ export class Linear extends Module {
 /** Token embedding [V, D]. */
 export class Embedding extends Module {
   readonly weight: Tensor;
+  /** What a finetune adds: see `addLowRank`. */
+  update: LowRankEmbedding | undefined;
   constructor(device: Device, dVocab: number, dModel: number, initStd: number, rng: Rng) {
     super();
     this.weight = normalParameter(device, [dVocab, dModel], initStd, rng.fork('weight'));
   }
   /** ids of any shape → the same shape with D behind. */
   forward(ids: Tensor): Tensor {
-    const rows = embedding({ ids: ids.view([ids.size]), w: this.weight }, {}).y;
-    return reshape(rows, [...ids.shape, this.weight.shape[1]!]);
+    const { weight: w, update } = this;
+    const flat = ids.view([ids.size]);
+    const { y } = embedding({ ids: flat, w }, {});
+    const rows = update === undefined ? y : add(y, update.forward(flat));
+    return reshape(rows, [...ids.shape, w.shape[1]!]);
   }
 }
 

@@ -10,12 +10,12 @@ export interface ParameterSlot {
 }
 
 /**
- * A model's parameters and their gradients as two flat tensors, so that the optimiser is one pass over memory. Matrices
- * come first (they decay), then vectors (biases and gains, which do not). Slots start at multiples of 16 elements; the
- * gaps stay zero.
+ * A model's trainable parameters and their gradients as two flat tensors, so that the optimiser is one pass over memory.
+ * Matrices come first (they decay), then vectors (biases and gains, which do not). Slots start at multiples of 16 elements;
+ * the gaps stay zero. Frozen parameters stay where they are.
  */
 export class ParameterArena {
-  /** All parameters, f32. */
+  /** All trainable parameters, f32. */
   readonly weights: Tensor;
   /** Their gradients, [slice, parameter]; the reverse pass writes to the first slice: see {@link Device.recordSlices}. */
   readonly gradients: Tensor;
@@ -24,7 +24,7 @@ export class ParameterArena {
   readonly nDecay: number;
 
   constructor(device: Device, model: Module, nSlice = 1) {
-    const named = [...model.parameters()];
+    const named = [...model.trainable()];
     const ordered = [...named.filter(([, x]) => x.shape.length > 1), ...named.filter(([, x]) => x.shape.length <= 1)];
     let end = 0;
     let nDecay = 0;

@@ -172,7 +172,7 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
 }
 
 /** The transpose of slice: x among zeros, so that the result has `shape`. */
-function pad(x: Tensor, at: number, start: number, shape: Shape): Tensor {
+export function pad(x: Tensor, at: number, start: number, shape: Shape): Tensor {
   return apply('pad', [x], shape, {
     attrs: [at, start],
     native: at === shape.length - 1,

@@ -1,5 +1,11 @@
 import type { Rng } from '@physlm/base';
-import { AttentionLayer, type LayerCache, type PatternRows } from './attention-layer.js';
+import {
+  AttentionLayer,
+  type LayerCache,
+  type PatternRows,
+  type Projection,
+  type ProjectionPlace,
+} from './attention-layer.js';
 import type { Device } from './device.js';
 import { Linear } from './layers.js';
 import { relativeAttention, relativeAttentionStep, rowOfDistance } from './ops/relative-attention.js';
@@ -71,6 +77,16 @@ export class RelativeAttention extends AttentionLayer {
       keyPositions: this.positionKey.forward(this.#distances_ND),
       queryPositions: this.positionQuery.forward(this.#distances_ND),
     }));
+  }
+
+  override projections(): Readonly<Record<Projection, ProjectionPlace>> {
+    const linear = this.qkv;
+    const size = this.#distances_ND.shape[1]!;
+    return {
+      q: { linear, start: 0, size },
+      k: { linear, start: size, size },
+      v: { linear, start: 2 * size, size },
+    };
   }
 
   override patternPoints(): readonly string[] {

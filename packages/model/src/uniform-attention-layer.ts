@@ -1,5 +1,5 @@
 import type { Rng } from '@physlm/base';
-import { AttentionLayer, type LayerCache, type PatternRows } from './attention-layer.js';
+import { AttentionLayer, type LayerCache, type PatternRows, type ProjectionPlace } from './attention-layer.js';
 import type { Device } from './device.js';
 import { Linear } from './layers.js';
 import { uniformAttention, uniformAttentionStep, uniformWidth } from './ops/uniform-attention.js';
@@ -46,6 +46,10 @@ export class UniformAttention extends AttentionLayer {
   override cache(nBatch: number, nCtx: number): LayerCache {
     const { device, shape } = this.value.weight;
     return { v: device.zeros([nBatch, nCtx, this.nHead, shape[0]! / this.nHead]) };
+  }
+
+  override projections(): { readonly v: ProjectionPlace } {
+    return { v: { linear: this.value, start: 0, size: this.value.weight.shape[0]! } };
   }
 
   override patternPoints(): readonly string[] {
