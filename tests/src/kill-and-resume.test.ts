@@ -35,10 +35,11 @@ function child(
   device: string,
   threads: number,
   delayMs: number,
+  what: string,
   until?: () => boolean,
 ): Promise<number | null> {
   return new Promise((resolve, reject) => {
-    const process_ = spawn(process.execPath, [script, folder, device, String(threads), String(delayMs)], {
+    const process_ = spawn(process.execPath, [script, folder, device, String(threads), String(delayMs), what], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let errors = '';
@@ -73,11 +74,12 @@ const steps = (folder: string): string[] => {
 };
 
 describe.each([
-  ['js', 1],
-  ['cpu', 1],
-  ['cpu', 2],
-  ['cuda', 1],
-] as const)('on %s with %i threads', (device, threads) => {
+  ['js', 1, 'all'],
+  ['cpu', 1, 'all'],
+  ['cpu', 2, 'all'],
+  ['cpu', 2, 'low-rank'],
+  ['cuda', 1, 'all'],
+] as const)('on %s with %i threads, training %s', (device, threads, what) => {
   const status = deviceStatus(device);
   const reason = status.available ? '' : ` (skipped: ${status.reason})`;
   it.skipIf(reason !== '')(
@@ -86,13 +88,13 @@ describe.each([
     async () => {
       const parent = mkdtempSync(join(tmpdir(), 'physlm-kill-'));
       const [whole, killed] = [join(parent, 'whole'), join(parent, 'killed')];
-      await child(whole, device, threads, 0);
+      await child(whole, device, threads, 0, what);
       // At the checkpoint of step 10; then again in the middle of writing one, whenever that happens to be.
-      expect(await child(killed, device, threads, 3, () => steps(killed).includes('0000010'))).toBeNull();
+      expect(await child(killed, device, threads, 3, what, () => steps(killed).includes('0000010'))).toBeNull();
       expect(
-        await child(killed, device, threads, 3, () => steps(killed).some((name) => name.endsWith('.tmp'))),
+        await child(killed, device, threads, 3, what, () => steps(killed).some((name) => name.endsWith('.tmp'))),
       ).toBeDefined();
-      await child(killed, device, threads === 1 ? 2 : 1, 0);
+      await child(killed, device, threads === 1 ? 2 : 1, 0, what);
       expect(contents(killed)).toEqual(contents(whole));
     },
   );

@@ -1,11 +1,12 @@
-// A small training run in a process of its own, to be killed: node train-child.mjs FOLDER DEVICE THREADS STEP_DELAY_MS
+// A small training run in a process of its own, to be killed: node train-child.mjs FOLDER DEVICE THREADS STEP_DELAY_MS WHAT,
+// where WHAT is `all`, or `low-rank` for updates of a frozen model.
 import { Rng } from '@physlm/base';
 import { packWindows } from '@physlm/data';
 import { biographies, bioSMini, wordTokenizerFor } from '@physlm/data/bio';
-import { buildModel, type DeviceName, gpt2, openDevice } from '@physlm/model';
+import { addLowRank, buildModel, type DeviceName, gpt2, openDevice } from '@physlm/model';
 import { RunDirectory, type TrainConfig, train } from '@physlm/train';
 
-const [folder, device, threads, delay] = process.argv.slice(2) as [string, DeviceName, string, string];
+const [folder, device, threads, delay, what] = process.argv.slice(2) as [string, DeviceName, string, string, string];
 const config: TrainConfig = {
   nStep: 20,
   batchSize: 2,
@@ -24,6 +25,10 @@ const model = buildModel(
   gpt2(2, 2, { dModel: 16, dRotary: 8, dVocab: tokenizer.dVocab, nCtx: 64 }),
   new Rng(3).fork('model'),
 );
+if (what === 'low-rank') {
+  const attention = { rank: 2, targets: ['q', 'v'] as const };
+  addLowRank(model, { attention, embedding: { rank: 4 }, scale: 4 }, new Rng(4));
+}
 const slow = {
   nCtx: windows.nCtx,
   window(index: number, ids: Int32Array, targets: Int32Array): void {
@@ -32,6 +37,7 @@ const slow = {
   },
 };
 const run = RunDirectory.open(folder, { name: 'kill-and-resume', config }, 'resume');
-const evaluate = (): Record<string, number> => ({ weight: model.parameters().get('norm.weight')!.values()[0]! });
+const [watched] = [...model.trainable().values()];
+const evaluate = (): Record<string, number> => ({ weight: watched!.values()[0]! });
 const result = await train({ model, windows: slow, config, run, evaluate, resume: true });
 process.stdout.write(JSON.stringify(result));

@@ -52,7 +52,7 @@ interface Block {
  */
 export function packWindows(source: DocumentSource, options: PackOptions): WindowSource {
   const { nCtx, eos, dVocab, windowsPerBlock = 64, allowRepeats = false } = options;
-  checkOptions(source, nCtx, eos, dVocab, windowsPerBlock);
+  checkOptions('packWindows', nCtx, eos, dVocab, { source, windowsPerBlock });
   if (!allowRepeats) checkGap(source, nCtx);
 
   const blockTokens = windowsPerBlock * nCtx;
@@ -92,9 +92,7 @@ export function packWindows(source: DocumentSource, options: PackOptions): Windo
     dVocab,
     windowsFor: (exposures) => Math.ceil((exposures * source.nGroup * windowsPerBlock) / nDocument),
     window(index, ids, targets) {
-      if (!Number.isSafeInteger(index) || index < 0) {
-        throw new DataError('packWindows.window', 'a window number from 0', `${index}`);
-      }
+      requireWindowNumber('packWindows', index);
       const { stream, nReal, masked } = block(Math.floor(index / windowsPerBlock));
       const start = (index % windowsPerBlock) * nCtx;
       for (let t = 0; t < nCtx; t++) {
@@ -106,23 +104,66 @@ export function packWindows(source: DocumentSource, options: PackOptions): Windo
   };
 }
 
-function checkOptions(
+/**
+ * One document in each window: window i is `eos`, document i, `eos`, and filling after that. For examples that must not see
+ * each other, as questions with answers. Masked tokens are input like all others, and their targets are −1, as are those of
+ * the filling; the `eos` that ends the document is a target.
+ *
+ * @throws ConfigError when an option is out of range.
+ * @throws DataError, from `window`, when a document has more than nCtx − 1 tokens.
+ */
+export function padWindows(
   source: DocumentSource,
+  options: Pick<PackOptions, 'nCtx' | 'eos' | 'dVocab'>,
+): WindowSource {
+  const { nCtx, eos, dVocab } = options;
+  checkOptions('padWindows', nCtx, eos, dVocab);
+  return {
+    nCtx,
+    dVocab,
+    windowsFor: (exposures) => Math.ceil(exposures * source.nGroup),
+    window(index, ids, targets) {
+      requireWindowNumber('padWindows', index);
+      const { tokens, masked = [] } = source.document(index);
+      if (tokens.length >= nCtx) {
+        const expected = `documents of at most ${nCtx - 1} tokens, one fewer than a window`;
+        const got = `${tokens.length} tokens in document ${index}`;
+        throw new DataError(`padWindows(${source.name})`, expected, got, `Use nCtx ${tokens.length + 1} or more.`);
+      }
+      ids.fill(eos, 0, nCtx).set(tokens, 1);
+      targets.fill(-1, 0, nCtx).set(tokens);
+      targets[tokens.length] = eos;
+      for (const { start, end } of masked) targets.fill(-1, start, end);
+    },
+  };
+}
+
+function requireWindowNumber(where: string, index: number): void {
+  if (Number.isSafeInteger(index) && index >= 0) return;
+  throw new DataError(`${where}.window`, 'a window number from 0', `${index}`);
+}
+
+/** `blocks`: what is packed, and the windows of a block that must hold a document. */
+function checkOptions(
+  where: string,
   nCtx: number,
   eos: number,
   dVocab: number,
-  windowsPerBlock: number,
+  blocks?: { readonly source: DocumentSource; readonly windowsPerBlock: number },
 ): void {
   const problems: ConfigProblem[] = [];
   const check = (fine: boolean, path: string, expected: string, got: number): void => {
-    if (!fine) problems.push({ path: `packWindows.${path}`, expected, got: `${got}` });
+    if (!fine) problems.push({ path: `${where}.${path}`, expected, got: `${got}` });
   };
   check(Number.isInteger(nCtx) && nCtx >= 1, 'nCtx', 'an integer from 1', nCtx);
   check(Number.isInteger(dVocab) && dVocab >= 1, 'dVocab', 'an integer from 1', dVocab);
   check(Number.isInteger(eos) && eos >= 0 && eos < dVocab, 'eos', `a token in 0 … ${dVocab - 1}`, eos);
-  const needed = Math.ceil((source.meanTokens + 1) / Math.max(1, nCtx));
-  const fits = Number.isInteger(windowsPerBlock) && windowsPerBlock >= needed;
-  check(fits, 'windowsPerBlock', `an integer from ${needed}, so that a block holds a document`, windowsPerBlock);
+  if (blocks !== undefined) {
+    const { source, windowsPerBlock } = blocks;
+    const needed = Math.ceil((source.meanTokens + 1) / Math.max(1, nCtx));
+    const fits = Number.isInteger(windowsPerBlock) && windowsPerBlock >= needed;
+    check(fits, 'windowsPerBlock', `an integer from ${needed}, so that a block holds a document`, windowsPerBlock);
+  }
   if (problems.length > 0) throw new ConfigError(problems);
 }
 

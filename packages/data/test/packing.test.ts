@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { biographies, bioSMini, wordTokenizerFor } from '../src/bio/index.js';
-import { type DocumentSource, packWindows, type WindowSource } from '../src/index.js';
+import { type DocumentSource, packWindows, padWindows, type WindowSource } from '../src/index.js';
 
 const tokenizer = wordTokenizerFor('bioS-mini');
 const EOS = tokenizer.eos;
@@ -171,5 +171,48 @@ describe('packWindows', () => {
     const wrong = { nCtx: 8, eos: 9, dVocab: 6, windowsPerBlock: 1 };
     expect(() => packWindows(plain([20], 20), wrong)).toThrow(/eos[\s\S]*windowsPerBlock[^\n]*from 3/);
     expect(() => pack(source(300, 1), 64).window(-1, new Int32Array(64), new Int32Array(64))).toThrow(/window number/);
+  });
+});
+
+describe('loss on answers only', () => {
+  /** Document i is a question of i mod 3 + 1 tokens 5, then an answer of two tokens i mod 5 + 1, with the question masked. */
+  const questions: DocumentSource = {
+    name: 'questions',
+    nGroup: 4,
+    meanTokens: 4,
+    document(index) {
+      const nQuestion = (index % 3) + 1;
+      const tokens = new Int32Array(nQuestion + 2).fill(5, 0, nQuestion).fill((index % 5) + 1, nQuestion);
+      return { index, text: '', tokens, spans: [], masked: [{ start: 0, end: nQuestion }] };
+    },
+  };
+  const sizes = { nCtx: 6, eos: 0, dVocab: 6 };
+
+  test('in a window of its own, a document is padded, and its end is a target', () => {
+    const windows = padWindows(questions, sizes);
+    expect(read(windows, 0)).toEqual({ ids: [0, 5, 1, 1, 0, 0], targets: [-1, 1, 1, 0, -1, -1] });
+    expect(read(windows, 2)).toEqual({ ids: [0, 5, 5, 5, 3, 3], targets: [-1, -1, -1, 3, 3, 0] });
+    expect(read(windows, 1)).toEqual({ ids: [0, 5, 5, 2, 2, 0], targets: [-1, -1, 2, 2, 0, -1] });
+    expect(windows.windowsFor(2.5)).toBe(10);
+  });
+
+  test('several documents in a window: answers and the tokens after them are the only targets', () => {
+    const windows = packWindows(questions, { ...sizes, windowsPerBlock: 3 });
+    const stream = [0, 1, 2].map((i) => read(windows, i));
+    expect(stream.flatMap(({ ids }) => ids).slice(0, 15)).toEqual([0, 5, 1, 1, 0, 5, 5, 2, 2, 0, 5, 5, 5, 3, 3]);
+    expect(stream.flatMap(({ targets }) => targets)).toEqual([
+      -1, 1, 1, 0, -1, -1, 2, 2, 0, -1, -1, -1, 3, 3, 0, -1, -1, -1,
+    ]);
+  });
+
+  test('a document that does not fit is refused with a size that works', () => {
+    const windows = padWindows(questions, { ...sizes, nCtx: 5 });
+    expect(() => read(windows, 2)).toThrow(
+      '[padWindows(questions)] expected documents of at most 4 tokens, one fewer than a window, got 5 tokens in document 2\nUse nCtx 6 or more.',
+    );
+    expect(() => read(windows, -1)).toThrow('[padWindows.window] expected a window number from 0, got -1');
+    expect(() => padWindows(questions, { nCtx: 0, eos: 9, dVocab: 6 })).toThrow(
+      /padWindows\.nCtx[\s\S]*padWindows\.eos/,
+    );
   });
 });

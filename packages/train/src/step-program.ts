@@ -17,7 +17,7 @@ import {
 } from '@physlm/model';
 import type { OptimizerConfig } from './train-config.js';
 
-// Axes: R rows (windows × positions of one part of a step), V dVocab, N all parameters.
+// Axes: R rows (windows × positions of one part of a step), V dVocab, N trainable parameters.
 
 /** Windows i of a data set: the only thing that training asks of data. */
 export interface TrainingWindows {
@@ -38,7 +38,8 @@ export interface StepResult {
 
 /**
  * One optimiser step over a model, recorded once and replayed: forward and backward over each part of the step's windows,
- * then clip and AdamW over the flat arena. The loss is Σ nats / Σ targets over the whole step, however it is split.
+ * then clip and AdamW over the flat arena of its trainable parameters. The loss is Σ nats / Σ targets over the whole step,
+ * however it is split.
  *
  * A part runs in slices of a few windows: what a slice computes stays in cache until its backward pass needs it, and small
  * slices run side by side, one on each thread. How many there are follows from the model and the batch alone, and their

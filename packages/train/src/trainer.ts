@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
@@ -58,6 +59,8 @@ interface TrainState {
   /** Loss since the last training record, in nats, and its target tokens. */
   readonly lossSum: number;
   readonly nTarget: number;
+  /** Digest of the frozen weights; absent when every weight is trained. */
+  readonly frozen?: string;
 }
 
 /** Longest time between two looks at signals and timers, in ms. */
@@ -67,21 +70,28 @@ const YIELD_MS = 50;
  * Trains a model and leaves everything in its run directory. Step i reads windows i·batchSize …, so a run that was killed
  * and resumed has the same weights, moments and metrics, bit for bit, as one that was not.
  *
+ * Frozen parameters are read and never written. A checkpoint of a model with frozen parameters has its trainable ones also
+ * in `trainable.safetensors`: resuming needs a model with the same frozen weights, as its start gives it again, while
+ * `model.safetensors` is the whole model with updates of low rank merged.
+ *
  * @throws ConfigError for a configuration that cannot be trained.
  * @throws PhyslmError 'diverged' when loss or gradient stop being finite; the last checkpoint stays as it was.
  * @throws OutputError when the disk is full or cannot be written; earlier checkpoints stay as they were.
- * @throws CheckpointError when the checkpoint to resume from is damaged or of another model.
+ * @throws CheckpointError when the checkpoint to resume from is damaged, of another model, or on other frozen weights.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { model, windows, config, run, evaluate, onProgress, signal } = options;
   checkTrainConfig(config);
   const program = new StepProgram(model, windows.nCtx, config.batchSize, config.nAccumulate ?? 1, config.optimizer);
+  const frozen = frozenDigest(model);
   // Weights and two moments, for the checkpoints that stay and the one being written.
-  run.requireSpace(3 * program.arena.weights.byteLength * ((config.keepCheckpoints ?? 2) + 1));
+  const trainableBytes = program.arena.weights.byteLength;
+  const checkpointBytes = 3 * trainableBytes + (frozen === undefined ? 0 : 4 * model.nParameter);
+  run.requireSpace(checkpointBytes * ((config.keepCheckpoints ?? 2) + 1));
 
-  let state: TrainState = { step: 0, lossSum: 0, nTarget: 0 };
+  let state: TrainState = { step: 0, lossSum: 0, nTarget: 0, ...(frozen && { frozen }) };
   const latest = options.resume ? run.latestCheckpoint() : undefined;
-  if (latest !== undefined) state = readCheckpoint(latest.path, latest.step, model, program);
+  if (latest !== undefined) state = readCheckpoint(latest.path, latest.step, model, program, frozen);
   const done = run.truncateMetrics(state.step);
   const evaluated = new Set(done.filter((record) => record.loss === undefined).map((record) => record.step));
   const log = (record: MetricsRecord): void => {
@@ -117,6 +127,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     }
     loss = result.lossSum / Math.max(1, result.nTarget);
     state = {
+      ...state,
       step: state.step + 1,
       lossSum: state.lossSum + result.lossSum,
       nTarget: state.nTarget + result.nTarget,
@@ -124,7 +135,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (state.step % config.logEvery === 0 || state.step === config.nStep) {
       const mean = state.lossSum / Math.max(1, state.nTarget);
       log({ step: state.step, loss: mean, lr, gradNorm: result.gradNorm });
-      state = { step: state.step, lossSum: 0, nTarget: 0 };
+      state = { ...state, lossSum: 0, nTarget: 0 };
     }
     evaluateIfDue(loss);
     const ending = signal?.aborted === true || state.step === config.nStep;
@@ -151,15 +162,24 @@ function diverged(step: number, lossSum: number, norm: number, lr: number, kept:
   );
 }
 
+/** SHA-256 of the parameters that are not trained, with their names; undefined when there are none. */
+function frozenDigest(model: LanguageModel): string | undefined {
+  const frozen = [...model.parameters()].filter(([, tensor]) => !tensor.requiresGrad);
+  if (frozen.length === 0) return undefined;
+  const hash = createHash('sha256');
+  for (const [name, tensor] of frozen) hash.update(`${name}[${tensor.shape}]`).update(tensor.values());
+  return hash.digest('hex');
+}
+
 /** The named slices of a flat arena tensor. */
 function slices(
   program: StepProgram,
-  kind: string,
+  prefix: string,
   flat: Tensor,
 ): [string, { shape: readonly number[]; values: Float32Array }][] {
   const values = flat.values() as Float32Array;
   return program.arena.slots.map(({ name, start, tensor }) => [
-    `${kind}.${name}`,
+    `${prefix}${name}`,
     { shape: tensor.shape, values: values.subarray(start, start + tensor.size) },
   ]);
 }
@@ -175,13 +195,22 @@ function writeCheckpoint(
   const { m, v } = program.moments;
   writeSafetensors(
     join(folder, 'optimizer.safetensors'),
-    new Map([...slices(program, 'm', m), ...slices(program, 'v', v)]),
+    new Map([...slices(program, 'm.', m), ...slices(program, 'v.', v)]),
   );
+  if (state.frozen !== undefined) {
+    writeSafetensors(join(folder, 'trainable.safetensors'), new Map(slices(program, '', program.arena.weights)));
+  }
   for (const [name, text] of Object.entries(files)) writeFileAtomic(join(folder, name), text);
   writeFileAtomic(join(folder, 'state.json'), `${JSON.stringify(state)}\n`);
 }
 
-function readCheckpoint(folder: string, step: number, model: LanguageModel, program: StepProgram): TrainState {
+function readCheckpoint(
+  folder: string,
+  step: number,
+  model: LanguageModel,
+  program: StepProgram,
+  frozen: string | undefined,
+): TrainState {
   const file = join(folder, 'state.json');
   let state: TrainState;
   try {
@@ -196,22 +225,40 @@ function readCheckpoint(folder: string, step: number, model: LanguageModel, prog
       `does not hold the state after step ${step}: ${JSON.stringify(state).slice(0, 100)}`,
     );
   }
-  const moments = join(folder, 'optimizer.safetensors');
-  const stored = readSafetensors(moments);
-  const wanted = [...slices(program, 'm', program.moments.m), ...slices(program, 'v', program.moments.v)];
+  if (state.frozen !== frozen) {
+    const show = (value: string | undefined): string =>
+      value === undefined ? 'none' : `those of digest ${value.slice(0, 12)}`;
+    throw new CheckpointError(
+      file,
+      `belongs to a model with other frozen weights: expected ${show(frozen)}, got ${show(state.frozen)}`,
+    );
+  }
+  const { arena, moments } = program;
+  const restore = [
+    readSlices(join(folder, 'optimizer.safetensors'), [
+      ...slices(program, 'm.', moments.m),
+      ...slices(program, 'v.', moments.v),
+    ]),
+  ];
+  if (frozen === undefined) loadWeights(join(folder, 'model.safetensors'), model);
+  else restore.push(readSlices(join(folder, 'trainable.safetensors'), slices(program, '', arena.weights)));
+  for (const write of restore) write();
+  return state;
+}
+
+/** Reads the tensors of a file that belong to `wanted`, and gives the function that writes them there. */
+function readSlices(file: string, wanted: readonly [string, { readonly values: Float32Array }][]): () => void {
+  const stored = readSafetensors(file);
   for (const [name, { values }] of wanted) {
     const found = stored.get(name);
-    if (found === undefined) throw new CheckpointError(moments, `has no tensor '${name}'`);
+    if (found === undefined) throw new CheckpointError(file, `has no tensor '${name}'`);
     if (found.values.length !== values.length) {
-      throw new CheckpointError(
-        moments,
-        `tensor '${name}': expected ${values.length} values, got ${found.values.length}`,
-      );
+      throw new CheckpointError(file, `tensor '${name}': expected ${values.length} values, got ${found.values.length}`);
     }
   }
-  loadWeights(join(folder, 'model.safetensors'), model);
-  for (const [name, { values }] of wanted) values.set(stored.get(name)!.values);
-  return state;
+  return () => {
+    for (const [name, { values }] of wanted) values.set(stored.get(name)!.values);
+  };
 }
 
 /** Tokens per second over the last few seconds. */
