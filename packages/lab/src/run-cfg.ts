@@ -56,7 +56,7 @@ const SPOILED = 0.15;
  */
 export async function runCfg(
   experiment: CfgExperiment,
-  { run, device, resume, signal, onProgress }: RunContext,
+  { run, device, resume, signal, onProgress, measured }: RunContext,
 ): Promise<Execution<CfgResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCfgData(experiment.data, seed);
@@ -79,37 +79,41 @@ export async function runCfg(
     tokens: config.nStep * config.batchSize * data.windows.nCtx,
   };
   const intervals: Record<string, Interval> = {};
-  const share = (name: string, { nRight, n }: { readonly nRight: number; readonly n: number }): void => {
+  const share = (name: string, { nRight, n }: Score): void => {
     measures[name] = nRight / n;
     intervals[name] = wilsonInterval(nRight, n);
   };
 
-  const { klInterval, ...laws } = divergence(model, data, evaluate.nKl);
+  const { klInterval, ...laws } = await measured('law', () => divergence(model, data, evaluate.nKl));
   Object.assign(measures, laws);
   intervals.kl = klInterval;
-  const whole = generations(model, data, evaluate.nCompletion, 0, { temperature: 1 });
+  const { nCompletion, cut } = evaluate;
+  const whole = await measured('sentences', () => sentenceScores(model, data, nCompletion));
   share('accuracyCut0', whole);
-  share('accuracyCut', generations(model, data, evaluate.nCompletion, evaluate.cut, { temperature: 1 }));
-  if (whole.samples.length > 0) {
-    const bits = sampleBits(model, data, whole.samples);
-    measures.entropyBits = bits.reduce((sum, value) => sum + value, 0) / bits.length;
-    intervals.entropyBits = bootstrapInterval(bits);
-    measures.distinctShare = new Set(whole.samples.map((tokens) => tokens.join(' '))).size / whole.samples.length;
+  share('accuracyCut', await measured('completions', () => completionScores(model, data, nCompletion, cut)));
+  if (whole.bits !== null) {
+    measures.entropyBits = whole.bits.mean;
+    intervals.entropyBits = whole.bits.interval;
+    measures.distinctShare = whole.bits.distinctShare;
   }
   measures.entropyTruthBits = sentenceEntropy(data.cfg, { seed, nSentence: 500 }).value;
   if (evaluate.robust) {
     for (const temperature of [0.1, 1]) {
       const spoiled = { temperature, spoil: true };
-      share(`robustAt${temperature}`, generations(model, data, evaluate.nCompletion, evaluate.cut, spoiled));
+      const score = (): Score => completionScores(model, data, nCompletion, cut, spoiled);
+      share(`robustAt${temperature}`, await measured(`completions-spoiled-${temperature}`, score));
     }
-    share('cleanAt0.1', generations(model, data, evaluate.nCompletion, evaluate.cut, { temperature: 0.1 }));
+    const clean = (): Score => completionScores(model, data, nCompletion, cut, { temperature: 0.1 });
+    share('cleanAt0.1', await measured('completions-0.1', clean));
   }
 
   const levels = labelledLevels(data.cfg).map((level) => `NT${level}`);
   const fresh = (): LanguageModel => buildModel(device, experiment.model, new Rng(seed).fork('untrained'));
-  const probes = evaluate.nProbeStep > 0 ? cfgProbes(model, fresh, data, evaluate, seed) : null;
+  const probes =
+    evaluate.nProbeStep > 0 ? await measured('probes', () => cfgProbes(model, fresh, data, evaluate, seed)) : null;
   if (probes !== null) Object.assign(measures, probeMeasures(probes));
-  const attention = evaluate.nAttention > 0 ? cfgAttention(model, data, evaluate.nAttention) : null;
+  const attention =
+    evaluate.nAttention > 0 ? await measured('attention', () => cfgAttention(model, data, evaluate.nAttention)) : null;
   if (attention !== null) Object.assign(measures, attentionMeasures(attention));
   const words = experiment.data.implicit === undefined ? null : wordBlocks(model, data.cfg);
   if (words !== null) Object.assign(measures, wordMeasures(words));
@@ -170,9 +174,12 @@ function divergence(model: LanguageModel, { cfg, fresh }: CfgData, n: number): D
   };
 }
 
-interface Generations {
+interface Score {
   readonly nRight: number;
   readonly n: number;
+}
+
+interface Generations extends Score {
   /** What was generated whole, without BOS and EOS: of completions from nothing that ended. */
   readonly samples: readonly Int32Array[];
 }
@@ -209,6 +216,31 @@ function generations(
     if (!sentence.includes(bos) && parser.parse(sentence) !== undefined) nRight++;
   }
   return { nRight, n, samples };
+}
+
+interface SentenceScores extends Score {
+  /** Of the sentences that ended; null when none did. */
+  readonly bits: { readonly mean: number; readonly interval: Interval; readonly distinctShare: number } | null;
+}
+
+/** Sentences from nothing: how many are right, how unlikely they are to the model, how many of them differ. */
+function sentenceScores(model: LanguageModel, data: CfgData, nSentence: number): SentenceScores {
+  const { nRight, n, samples } = generations(model, data, nSentence, 0, { temperature: 1 });
+  if (samples.length === 0) return { nRight, n, bits: null };
+  const bits = sampleBits(model, data, samples);
+  const distinctShare = new Set(samples.map((tokens) => tokens.join(' '))).size / samples.length;
+  return { nRight, n, bits: { mean: mean(bits), interval: bootstrapInterval(bits), distinctShare } };
+}
+
+function completionScores(
+  model: LanguageModel,
+  data: CfgData,
+  n: number,
+  cut: number,
+  how: { readonly temperature: number; readonly spoil?: boolean } = { temperature: 1 },
+): Score {
+  const { nRight } = generations(model, data, n, cut, how);
+  return { nRight, n };
 }
 
 /** The sentences of a source that have more than `cut` tokens, in order. */

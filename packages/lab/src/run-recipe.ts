@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, digest } from '@physlm/base';
+import { setImmediate as yieldToEvents } from 'node:timers/promises';
+import { DataError, digest, invariant } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import { type Progress, RunDirectory } from '@physlm/train';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
 import { lawsDecidedBy } from './laws/index.js';
 import { criterion } from './laws/law.js';
-import type { Experiment, Recipe, Results } from './recipes/recipe.js';
+import type { Execution, Experiment, Recipe, Results, RunContext } from './recipes/recipe.js';
 import { figureData } from './report/document.js';
 import { type Judgement, renderReport } from './report/html.js';
 
@@ -60,8 +61,20 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin) / 1000).toFixed(1)),
   });
   run.writeJson('environment.json', environmentSoFar());
-  const execution = await recipe.execute(experiment, {
+  const { nStep } = experiment.train;
+  const measured = async <T>(name: string, measure: () => T): Promise<T> => {
+    if (run.hasMeasured(name)) return run.measured(name, measure);
+    onProgress?.({ ...done(nStep), part: name });
+    // Whoever wants the run to stop is heard between two parts.
+    await yieldToEvents();
+    if (signal?.aborted) throw new StoppedMeasuring();
+    const value = run.measured(name, measure);
+    run.writeJson('environment.json', environmentSoFar());
+    return value;
+  };
+  const execution = await executeOrStop(recipe, experiment, {
     run,
+    measured,
     device,
     resume,
     ...(signal && { signal }),
@@ -80,7 +93,31 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   const finished = { run, experiment, results: execution.results, environment };
   await writeReport(recipe, finished);
   run.writeJson('results.json', execution.results);
+  run.dropMeasured();
   return { stopped: 'finished', finished };
+}
+
+/** Ends an execution between two parts of its evaluation. */
+class StoppedMeasuring extends Error {}
+
+const done = (nStep: number): Progress => ({
+  phase: 'measure',
+  step: nStep,
+  nStep,
+  loss: Number.NaN,
+  tokensPerSec: 0,
+  secondsLeft: Number.POSITIVE_INFINITY,
+});
+
+async function executeOrStop(recipe: Recipe, experiment: Experiment, context: RunContext): Promise<Execution> {
+  try {
+    return await recipe.execute(experiment, context);
+  } catch (error) {
+    if (!(error instanceof StoppedMeasuring)) throw error;
+    const checkpoint = context.run.latestCheckpoint();
+    invariant(checkpoint !== undefined, 'something was measured before training left a checkpoint');
+    return { stopped: 'aborted', step: checkpoint.step, checkpoint: checkpoint.path };
+  }
 }
 
 /**

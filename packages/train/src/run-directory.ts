@@ -5,6 +5,8 @@ import {
   ConfigError,
   type ConfigProblem,
   canonicalJson,
+  digest,
+  invariant,
   makeFolder,
   OutputError,
   PhyslmError,
@@ -29,8 +31,8 @@ export interface MetricsRecord {
 export type OpenMode = 'new' | 'resume' | 'fresh';
 
 /**
- * A run as plain files: `experiment.json`, `environment.json`, `metrics.jsonl`, `checkpoints/<step>/`, `results.json` once
- * it is finished. Every file is written whole or not at all.
+ * A run as plain files: `experiment.json`, `environment.json`, `metrics.jsonl`, `checkpoints/<step>/`, `measured/<part>.json`
+ * while it is evaluated, `results.json` once it is finished. Every file is written whole or not at all.
  */
 export class RunDirectory {
   private constructor(
@@ -105,6 +107,36 @@ export class RunDirectory {
     }
   }
 
+  /** Whether {@link measured} would read this part back. */
+  hasMeasured(name: string): boolean {
+    return this.readJson<MeasuredPart>(partFile(name))?.experiment === digest(this.experiment);
+  }
+
+  /**
+   * What `measure` gives, kept as `measured/<name>.json`: a run that was killed while it was being evaluated reads its finished
+   * parts back. A part that was kept for another experiment is measured anew.
+   *
+   * The value is plain JSON, and is always the one that the file holds (no `undefined` fields, null for numbers that are not
+   * finite), so that a resumed run goes on with the same value as an uninterrupted one.
+   *
+   * @throws OutputError when the file cannot be written.
+   * @throws PhyslmError 'data' when the file is not JSON.
+   */
+  measured<T>(name: string, measure: () => T): T {
+    const file = partFile(name);
+    const experiment = digest(this.experiment);
+    const before = this.readJson<MeasuredPart>(file);
+    if (before?.experiment === experiment) return before.value as T;
+    const text = JSON.stringify({ experiment, value: measure() } satisfies MeasuredPart);
+    this.writeText(file, `${text}\n`);
+    return (JSON.parse(text) as MeasuredPart).value as T;
+  }
+
+  /** Removes the parts that {@link measured} kept: for a run whose results hold them all. */
+  dropMeasured(): void {
+    rmSync(join(this.path, 'measured'), { recursive: true, force: true });
+  }
+
   writeText(name: string, text: string): void {
     writeFileAtomic(join(this.path, name), text);
   }
@@ -164,11 +196,24 @@ export class RunDirectory {
   }
 }
 
+/** A file that `measured` writes. */
+interface MeasuredPart {
+  /** Digest of the experiment that it belongs to. */
+  readonly experiment: string;
+  readonly value?: unknown;
+}
+
+function partFile(name: string): string {
+  invariant(/^[\w.-]+$/.test(name) && !name.startsWith('.'), `a part called '${name}'`);
+  return `measured/${name}.json`;
+}
+
 /** What a run may leave in its folder; `fresh` removes these and nothing else. */
 const ownNames: ReadonlySet<string> = new Set([
   'experiment.json',
   'environment.json',
   'metrics.jsonl',
+  'measured',
   'results.json',
   'checkpoints',
   'figures',

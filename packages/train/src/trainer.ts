@@ -18,7 +18,10 @@ import { checkTrainConfig, type TrainConfig } from './train-config.js';
 
 /** Where a run is. */
 export interface Progress {
-  readonly phase: 'train' | 'evaluate' | 'checkpoint';
+  /** `measure`: all steps are done, and what came of them is being measured. */
+  readonly phase: 'train' | 'evaluate' | 'checkpoint' | 'measure';
+  /** What is being measured. */
+  readonly part?: string;
   /** Completed steps. */
   readonly step: number;
   readonly nStep: number;

@@ -35,18 +35,20 @@ export class ProgressLine {
   #say(progress: Progress): void {
     const percent = (100 * progress.step) / progress.nStep;
     const now = performance.now() / 1000;
-    if (now - this.#saidAt < QUIET_SECONDS && percent - this.#saidPercent < QUIET_PERCENT) return;
+    const quiet = now - this.#saidAt < QUIET_SECONDS && percent - this.#saidPercent < QUIET_PERCENT;
+    if (quiet && progress.phase !== 'measure') return;
     [this.#saidAt, this.#saidPercent] = [now, percent];
     this.#io.stderr.write(`${percent.toFixed(0).padStart(3)} %  ${describe(progress, this.unit)}\n`);
   }
 }
 
-function describe({ phase, step, nStep, loss, tokensPerSec, secondsLeft }: Progress, unit: string): string {
+function describe({ phase, part, step, nStep, loss, tokensPerSec, secondsLeft }: Progress, unit: string): string {
   const parts = [`${unit} ${count(step)} of ${count(nStep)}`];
   if (tokensPerSec > 0) parts.push(`${count(tokensPerSec)} tokens/s`);
   if (Number.isFinite(loss)) parts.push(`loss ${loss.toFixed(3)}`);
   if (phase === 'evaluate') parts.push('evaluating');
   else if (phase === 'checkpoint') parts.push('saving');
+  else if (phase === 'measure') parts.push(`measuring ${part}`);
   else if (Number.isFinite(secondsLeft)) parts.push(`${duration(secondsLeft)} left`);
   return parts.join('  ');
 }

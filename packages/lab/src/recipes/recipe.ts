@@ -59,6 +59,12 @@ export interface RunContext {
   readonly resume: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  /**
+   * One part of the evaluation after training, as plain JSON: `await measured('completions', () => …)`. It is kept in the run
+   * directory, so that a resumed run does not measure it again, and a run that is asked to stop ends before its next part.
+   * Parts must not depend on each other except through what they return. See `RunDirectory.measured`.
+   */
+  measured<T>(name: string, measure: () => T): Promise<T>;
 }
 
 /** How an execution ended. */
