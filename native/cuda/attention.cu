@@ -306,6 +306,7 @@ OP(attention_forward) {
   a.lse = static_cast<float*>(out[1].data);
   a.chunks = a.K % 8 == 0 && aligned(a.qkv);
   if (a.B * a.T == 0) return PHYSLM_OK;
+  if (suits_sm90(a)) return attend_sm90(a);
   return a.qkv.half && a.K <= 128 ? attend_bf16(a) : attend_f32(a);
 }
 

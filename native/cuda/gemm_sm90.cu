@@ -199,7 +199,7 @@ bool by_tma(const Operand& o) { return o.x.half && o.ld % 8 == 0 && (uintptr_t)o
 }  // namespace
 
 bool suits_sm90(const Product& p) {
-  return platform_hopper() && by_tma(p.a) && by_tma(p.b) && p.M >= 64 && p.N >= 32 && p.K >= 16 &&
+  return hopper_for("gemm") && by_tma(p.a) && by_tma(p.b) && p.M >= 64 && p.N >= 32 && p.K >= 16 &&
          p.M < 1 << 30 && p.N < 1 << 30 && p.K < 1 << 30;
 }
 

@@ -11,7 +11,7 @@
 
 namespace gpu {
 
-/** A matrix in global memory and the box of it that one fetch brings: CUtensorMap, opaque. */
+/** A matrix in global memory, or several, and the box that one fetch brings: CUtensorMap, opaque. */
 struct alignas(64) TensorMap {
   uint64_t words[16];
 };
@@ -52,6 +52,21 @@ DEVICE void tensor_load(void* to, const TensorMap& map, int inner, int outer, ui
       : "memory");
 }
 
+/** The same from one of several matrices. */
+DEVICE void tensor_load(void* to, const TensorMap& map, int inner, int outer, int matrix, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(
+          address(to)),
+      "l"(&map), "r"(address(barrier)), "r"(inner), "r"(outer), "r"(matrix)
+      : "memory");
+}
+/** Fetches `bytes`, a multiple of 16, from global memory; both addresses are multiples of 16. */
+DEVICE void bulk_load(void* to, const void* from, int bytes, uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address(to)),
+               "l"(from), "r"(bytes), "r"(address(barrier))
+               : "memory");
+}
+
 /** Barrier `id` (from 1) of `count` threads; arrive does not wait. */
 DEVICE void named_sync(int id, int count) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(count) : "memory"); }
 DEVICE void named_arrive(int id, int count) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(count) : "memory"); }
@@ -74,56 +89,56 @@ DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
 }
 
-// d = a·b, or d += a·b: 64×N results of a warp group over k of 16, operands by descriptor; t: that operand lies MN-major.
-template <int tA, int tB>
-DEVICE void wgmma(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
-  asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, %66, 0; "
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-      "}, %64, %65, p, 1, 1, %67, %68; }"
-      :
-          "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-          "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
-          "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
-          "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-          "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "r"(accumulate), "n"(tA), "n"(tB));
+/** Results of a product that was waited for: keeps ordinary code that reads them behind the wait. */
+template <int n>
+DEVICE void wgmma_results(float (&d)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-template <int tA, int tB>
-DEVICE void wgmma(float (&d)[96], uint64_t a, uint64_t b, int accumulate) {
-  asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, %98, 0; "
-      "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-      "}, %96, %97, p, 1, 1, %99, %100; }"
-      :
-          "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-          "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
-          "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
-          "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-          "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]),
-          "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]),
-          "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]),
-          "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]),
-          "+f"(d[88]), "+f"(d[89]), "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95])
-      : "l"(a), "l"(b), "r"(accumulate), "n"(tA), "n"(tB));
-}
+#define PHYSLM_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define PHYSLM_NAMES_32 \
+  PHYSLM_NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define PHYSLM_NAMES_64                                                                                  \
+  PHYSLM_NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "   \
+                  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define PHYSLM_NAMES_96                                                                                  \
+  PHYSLM_NAMES_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "   \
+                  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define PHYSLM_SHARE_8(i) \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define PHYSLM_SHARE_16 PHYSLM_SHARE_8(0), PHYSLM_SHARE_8(8)
+#define PHYSLM_SHARE_32 PHYSLM_SHARE_16, PHYSLM_SHARE_8(16), PHYSLM_SHARE_8(24)
+#define PHYSLM_SHARE_64 PHYSLM_SHARE_32, PHYSLM_SHARE_8(32), PHYSLM_SHARE_8(40), PHYSLM_SHARE_8(48), PHYSLM_SHARE_8(56)
+#define PHYSLM_SHARE_96 PHYSLM_SHARE_64, PHYSLM_SHARE_8(64), PHYSLM_SHARE_8(72), PHYSLM_SHARE_8(80), PHYSLM_SHARE_8(88)
+
+// d = a·b, or d += a·b: 64×N results of a warp group over k of 16, operands by descriptor; t: that operand lies MN-major.
+// Arguments: N, results of a thread, and the numbers of the operands behind them.
+#define PHYSLM_WGMMA_SHARED(N, count, A, B, accumulates, TA, TB)                                                          \
+  template <int tA, int tB>                                                                                              \
+  DEVICE void wgmma(float (&d)[count], uint64_t a, uint64_t b, int accumulate) {                                         \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #accumulates ", 0; wgmma.mma_async.sync.aligned.m64n" #N             \
+                 "k16.f32.bf16.bf16 {" PHYSLM_NAMES_##count "}, %" #A ", %" #B ", p, 1, 1, %" #TA ", %" #TB "; }"         \
+                 : PHYSLM_SHARE_##count                                                                                  \
+                 : "l"(a), "l"(b), "r"(accumulate), "n"(tA), "n"(tB));                                                   \
+  }
+PHYSLM_WGMMA_SHARED(64, 32, 32, 33, 34, 35, 36)
+PHYSLM_WGMMA_SHARED(128, 64, 64, 65, 66, 67, 68)
+PHYSLM_WGMMA_SHARED(192, 96, 96, 97, 98, 99, 100)
+
+// The same with a from registers: a warp holds 16 rows as mma's A operand. They must not change before the product is waited for.
+#define PHYSLM_WGMMA_REGISTERS(N, count, A0, A1, A2, A3, B, accumulates, TB)                                              \
+  template <int tB>                                                                                                      \
+  DEVICE void wgmma(float (&d)[count], const uint32_t (&a)[4], uint64_t b, int accumulate) {                             \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #accumulates ", 0; wgmma.mma_async.sync.aligned.m64n" #N             \
+                 "k16.f32.bf16.bf16 {" PHYSLM_NAMES_##count "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 "}, %" #B           \
+                 ", p, 1, 1, %" #TB "; }"                                                                                \
+                 : PHYSLM_SHARE_##count                                                                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(tB));                        \
+  }
+PHYSLM_WGMMA_REGISTERS(32, 16, 16, 17, 18, 19, 20, 21, 22)
+PHYSLM_WGMMA_REGISTERS(64, 32, 32, 33, 34, 35, 36, 37, 38)
+PHYSLM_WGMMA_REGISTERS(128, 64, 64, 65, 66, 67, 68, 69, 70)
 #endif  // sm_90a
 
 }  // namespace gpu
@@ -132,12 +147,14 @@ DEVICE void wgmma(float (&d)[96], uint64_t a, uint64_t b, int accumulate) {
 namespace gpu {
 
 /**
- * Where an operand of wgmma lies: bytes between groups of 8 rows (`stride`) and between 64-wide columns of an MN-major tile
- * (`leading`), 128-byte swizzle. The tile is aligned to 1024 bytes.
+ * Where an operand of wgmma lies: bytes between groups of 8 rows (`stride`) and between neighbouring columns of boxes of an
+ * MN-major tile (`leading`); rows of a box have 128 or 64 bytes and are swizzled by as much. The tile is aligned to 1024 bytes.
  */
+template <int row_bytes = 128>
 DEVICE uint64_t descriptor(uint32_t address, int leading, int stride) {
+  static_assert(row_bytes == 128 || row_bytes == 64, "rows of a box");
   return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
-         (uint64_t)1 << 62;
+         (uint64_t)(row_bytes == 128 ? 1 : 2) << 62;
 }
 
 }  // namespace gpu

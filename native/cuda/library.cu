@@ -4,6 +4,7 @@
 // runs replay that. A graph holds addresses of scratch memory, so it is captured again when that has grown since.
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../cpp/signature.h"
@@ -166,6 +167,11 @@ int32_t physlm_fail(int32_t status, const char* format, ...) {
   vsnprintf(g_error, sizeof g_error, format, args);
   va_end(args);
   return status;
+}
+
+bool hopper_for(const char* family) {
+  const char* const without = getenv("PHYSLM_CUDA_WITHOUT");
+  return platform_hopper() && !(without && strstr(without, family));
 }
 
 void* scratch(Slot slot, int64_t bytes) {

@@ -82,28 +82,50 @@ const char* platform_description(void) { return g_description; }
 bool platform_hopper(void) { return g_major == 9 && g_minor == 0; }
 int platform_multiprocessors(void) { return g_multiprocessors; }
 
+namespace {
+
+/** The driver's own function, so that the library needs no libcuda to be loaded. */
+decltype(&cuTensorMapEncodeTiled) tensor_map_encoder(void) {
+  static decltype(&cuTensorMapEncodeTiled) encode = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  void* function = nullptr;
+  if (!encode && !status_of(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
+                            "tensor map"))
+    encode = reinterpret_cast<decltype(encode)>(function);
+  if (!encode) physlm_fail(PHYSLM_DEVICE_LOST, "[tensor map] the driver has no cuTensorMapEncodeTiled");
+  return encode;
+}
+
+int32_t encode_map(gpu::TensorMap* map, const void* data, int rank, const cuuint64_t* sizes, const cuuint64_t* strides,
+                   const cuuint32_t* box) {
+  static_assert(sizeof(gpu::TensorMap) == sizeof(CUtensorMap), "TensorMap stands for CUtensorMap");
+  const auto encode = tensor_map_encoder();
+  if (!encode) return PHYSLM_DEVICE_LOST;
+  const cuuint32_t steps[3] = {1, 1, 1};
+  const CUresult result = encode(reinterpret_cast<CUtensorMap*>(map), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank,
+                                 const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                 box[0] == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result == CUDA_SUCCESS) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[tensor map] the driver refused %lld×%lld, rows %lld bytes apart (error %d)",
+                     (long long)sizes[1], (long long)sizes[0], (long long)strides[0], (int)result);
+}
+
+}  // namespace
+
 int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride,
                             int box_outer) {
-  static_assert(sizeof(gpu::TensorMap) == sizeof(CUtensorMap), "TensorMap stands for CUtensorMap");
-  static decltype(&cuTensorMapEncodeTiled) encode = nullptr;
-  if (!encode) {
-    cudaDriverEntryPointQueryResult found;
-    void* function = nullptr;
-    if (int32_t status = status_of(
-            cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found), "tensor map"))
-      return status;
-    if (!function) return physlm_fail(PHYSLM_DEVICE_LOST, "[tensor map] the driver has no cuTensorMapEncodeTiled");
-    encode = reinterpret_cast<decltype(encode)>(function);
-  }
   const cuuint64_t sizes[2] = {(cuuint64_t)inner, (cuuint64_t)outer}, strides[1] = {(cuuint64_t)stride * 2};
-  const cuuint32_t box[2] = {64, (cuuint32_t)box_outer}, steps[2] = {1, 1};
-  const CUresult result = encode(reinterpret_cast<CUtensorMap*>(map), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
-                                 const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result == CUDA_SUCCESS) return PHYSLM_OK;
-  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[tensor map] the driver refused %lld×%lld, rows %lld apart (error %d)",
-                     (long long)outer, (long long)inner, (long long)stride, (int)result);
+  const cuuint32_t box[2] = {64, (cuuint32_t)box_outer};
+  return encode_map(map, data, 2, sizes, strides, box);
+}
+
+int32_t platform_tensor_maps(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t matrices, int box_inner,
+                             int box_outer) {
+  const cuuint64_t sizes[3] = {(cuuint64_t)inner, (cuuint64_t)outer, (cuuint64_t)matrices};
+  const cuuint64_t strides[2] = {(cuuint64_t)inner * 2, (cuuint64_t)(inner * outer) * 2};
+  const cuuint32_t box[3] = {(cuuint32_t)box_inner, (cuuint32_t)box_outer, 1};
+  return encode_map(map, data, 3, sizes, strides, box);
 }
 
 void* platform_allocate(size_t bytes, bool host) {

@@ -13,12 +13,21 @@ const char* platform_description(void);
 
 /** Whether the kernels for Hopper (sm_90a) run here. */
 bool platform_hopper(void);
+/**
+ * Whether Hopper's own kernels of one family are to be used: `gemm`, `attention_forward`, `attention_backward`, `epilogue`.
+ * PHYSLM_CUDA_WITHOUT lists families whose work the kernels for sm_80 then do.
+ */
+bool hopper_for(const char* family);
 int platform_multiprocessors(void);
 /**
  * Describes a bf16 matrix [outer][inner] with rows `stride` elements apart, of which boxes [box_outer][64] are fetched. The
  * address and the rows must be aligned to 16 bytes.
  */
 int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride, int box_outer);
+
+/** The same for [matrices][outer][inner] without gaps, and boxes [box_outer][box_inner]; box_inner is 64 or 32. */
+int32_t platform_tensor_maps(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t matrices, int box_inner,
+                             int box_outer);
 
 /** Zeroed memory that host and device both reach, near the host or near the device; NULL when memory is out. */
 void* platform_allocate(size_t bytes, bool host);

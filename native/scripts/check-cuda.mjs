@@ -36,6 +36,12 @@ const rules = [
     needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG'],
     bans: ['HMMA', 'LDL', 'STL'],
   },
+  {
+    file: 'attention_sm90',
+    name: /_wgmma/,
+    needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG', 'LDSM'],
+    bans: ['HMMA', 'LDL', 'STL', 'ATOMG', 'RED'],
+  },
   { file: 'gemm', name: /multiply_bf16/, needs: ['HMMA', 'LDSM', 'LDGSTS'], bans: ['LDL', 'STL'] },
   { file: 'attention_bf16', name: /forward|backward/, needs: ['HMMA', 'LDSM', 'LDGSTS'], bans: ['LDL', 'STL'] },
   { file: 'norm', name: /norm_/, needs: [], bans: ['LDL', 'STL', 'ATOMG', 'RED'] },

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { loadNative } from '../ts/load.js';
+import { attention, distance } from './attention-reference.js';
 import { absentCuda, cuda, emulatedPath, type Kind, type Operand, runCuda, toBf16 } from './cuda-runner.js';
 import { noise } from './kernel-runner.js';
 
@@ -122,68 +123,6 @@ describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
   });
 
   /** Softmax attention in doubles over packed rows, one (batch, head) at a time, with all gradients. */
-  function attention(
-    qkv: Float64Array,
-    d: Float64Array,
-    B: number,
-    T: number,
-    H: number,
-    G: number,
-    K: number,
-    causal: boolean,
-  ) {
-    const P = (H + 2 * G) * K;
-    const scale = 1 / Math.sqrt(K);
-    const o = new Float64Array(B * T * H * K);
-    const lse = new Float64Array(B * H * T);
-    const grad = new Float64Array(B * T * P);
-    for (let b = 0; b < B; b++)
-      for (let h = 0; h < H; h++) {
-        const g = Math.floor((h * G) / H);
-        const at = (t: number, head: number): number => (b * T + t) * P + head * K;
-        for (let t = 0; t < T; t++) {
-          const seen = causal ? t + 1 : T;
-          const s = Array.from({ length: seen }, (_, j) => {
-            let sum = 0;
-            for (let k = 0; k < K; k++) sum += qkv[at(t, h) + k]! * qkv[at(j, H + g) + k]!;
-            return sum * scale;
-          });
-          const top = Math.max(...s);
-          const total = s.reduce((sum, v) => sum + Math.exp(v - top), 0);
-          lse[(b * H + h) * T + t] = top + Math.log(total);
-          const p = s.map((v) => Math.exp(v - top) / total);
-          const row = (b * T + t) * H * K + h * K;
-          const dp = p.map((_, j) => {
-            let sum = 0;
-            for (let k = 0; k < K; k++) {
-              o[row + k]! += p[j]! * qkv[at(j, H + G + g) + k]!;
-              sum += d[row + k]! * qkv[at(j, H + G + g) + k]!;
-              grad[at(j, H + G + g) + k]! += p[j]! * d[row + k]!;
-            }
-            return sum;
-          });
-          const mean = dp.reduce((sum, v, j) => sum + v * p[j]!, 0);
-          p.forEach((weight, j) => {
-            const ds = weight * (dp[j]! - mean) * scale;
-            for (let k = 0; k < K; k++) {
-              grad[at(t, h) + k]! += ds * qkv[at(j, H + g) + k]!;
-              grad[at(j, H + g) + k]! += ds * qkv[at(t, h) + k]!;
-            }
-          });
-        }
-      }
-    return { o, lse, grad };
-  }
-
-  const distance = (a: Float64Array, b: Float64Array): number => {
-    let [error, size] = [0, 0];
-    for (let i = 0; i < a.length; i++) {
-      error += (a[i]! - b[i]!) ** 2;
-      size += b[i]! ** 2;
-    }
-    return Math.sqrt(error / size);
-  };
-
   it.each([
     [1, 1, 1, 1, 32, true],
     [2, 33, 4, 2, 16, true],

@@ -187,6 +187,11 @@ void wait_for(const char* what) {
 
 Block& block() { return g_block; }
 
+void broken(const char* rule) {
+  g_block.broken = rule;
+  give_way();
+}
+
 void block_barrier() {
   Block& b = g_block;
   if (++b.arrived < (int)b.fibers.size()) return wait_for("the block's barrier");
@@ -206,10 +211,7 @@ void named_barrier(int id, int count, bool waits) {
 void barrier_arrive(uint64_t* at, int expected_bytes) {
   Barrier* b = barrier(at);
   b->bytes += expected_bytes;
-  if (--b->pending < 0) {
-    g_block.broken = "more arrivals at an mbarrier than it was made for";
-    give_way();
-  }
+  if (--b->pending < 0) broken("more arrivals at an mbarrier than it was made for");
   settle(b);
 }
 

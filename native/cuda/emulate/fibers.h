@@ -31,6 +31,9 @@ struct Product {
   uint64_t a, b;
   bool turned_a, turned_b, accumulate;
   float* d;
+  const uint32_t* held;  // this thread's share of a where a comes from registers, else null
+  uint32_t own[4];       // what that was when the product began
+  float rows[2][16];     // the two rows of a that this thread multiplies
 };
 
 /** A fetch by TMA that has not happened yet. */
@@ -85,6 +88,8 @@ struct Block {
 
 /** The block that runs on this thread of the host. */
 Block& block();
+/** Ends the kernel: a thread broke this rule. */
+void broken(const char* rule);
 /** Gives way until all threads of the block are here. */
 void block_barrier();
 void named_barrier(int id, int count, bool waits);

@@ -55,7 +55,15 @@ int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner
                             int box_outer) {
   if ((uintptr_t)data % 16 || stride % 8 || box_outer > 256)
     return physlm_fail(PHYSLM_BAD_ARGUMENT, "[tensor map] a matrix that no GPU takes");
-  *map = {static_cast<const uint16_t*>(data), inner, outer, stride, 64, box_outer};
+  *map = {static_cast<const uint16_t*>(data), inner, outer, stride, 64, box_outer, 1, 0};
+  return PHYSLM_OK;
+}
+int32_t platform_tensor_maps(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t matrices, int box_inner,
+                             int box_outer) {
+  if (int32_t status = platform_tensor_map(map, data, inner, outer, inner, box_outer)) return status;
+  map->box_inner = box_inner;
+  map->matrices = matrices;
+  map->apart = inner * outer;
   return PHYSLM_OK;
 }
 

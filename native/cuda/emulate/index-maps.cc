@@ -1,0 +1,67 @@
+// Properties of the index maps of ../walk.h, for every small shape, checked when this is compiled.
+#include "../walk.h"
+
+namespace {
+
+/** Every pair of ranks that a walk asks for comes exactly once, at any order of jobs and with any turns. */
+constexpr bool meets_each_pair_once(const Walk& w, int turn) {
+  bool seen[3][20][20] = {};
+  for (int j = 0; j < jobs_of(w); j++) {
+    const Job job = job_of(w, j);
+    if (job.head < 0 || job.head >= w.heads || job.to > rounds_of(w)) return false;
+    for (int r = job.from; r < job.to; r++, turn++)
+      for (int g = 0; g < w.groups; g++) {
+        const int rank = rank_of(w, r, g, turn);
+        if (rank >= w.tiles) continue;
+        if (lead_of(w, r, rank) > steps_of(w, r)) return false;
+        for (int step = lead_of(w, r, rank); step < steps_of(w, r); step++) {
+          bool& met = seen[job.head][rank][met_at(w, r, step)];
+          if (met) return false;
+          met = true;
+        }
+      }
+  }
+  for (int head = 0; head < w.heads; head++)
+    for (int rank = 0; rank < w.tiles; rank++)
+      for (int other = 0; other < w.tiles; other++)
+        if (seen[head][rank][other] != (!w.causal || other >= rank)) return false;
+  return true;
+}
+
+constexpr bool all_meet_once() {
+  for (int tiles = 1; tiles <= 20; tiles += tiles < 10 ? 1 : 5)
+    for (int groups = 2; groups <= 3; groups++)
+      for (int flags = 0; flags < 8; flags++)
+        for (int section = 1; section <= 3; section++)
+          if (!meets_each_pair_once({tiles, groups, flags & 1, 3, flags >> 1 & 1, section}, flags >> 2)) return false;
+  return true;
+}
+static_assert(all_meet_once(), "each pair of tiles once");
+
+/** Steps that the busiest group of three has more than the idlest, over two heads of `tiles` tiles. */
+constexpr int imbalance(int tiles) {
+  const Walk w = {tiles, 3, 1, 2, 1, 1};
+  int work[3] = {}, turn = 0;
+  for (int j = 0; j < 2; j++)
+    for (int r = 0; r < rounds_of(w); r++, turn++)
+      for (int g = 0; g < 3; g++)
+        if (rank_of(w, r, g, turn) < tiles) work[g] += tiles - rank_of(w, r, g, turn);
+  const int most = work[0] > work[1] ? work[0] > work[2] ? work[0] : work[2] : work[1] > work[2] ? work[1] : work[2];
+  const int least = work[0] < work[1] ? work[0] < work[2] ? work[0] : work[2] : work[1] < work[2] ? work[1] : work[2];
+  return most - least;
+}
+static_assert(imbalance(8) == 0, "512 positions: mirrored turns even out over two heads");
+
+/** Longest rounds first within a section. */
+constexpr bool descends(const Walk& w) {
+  for (int j = 1; j < jobs_of(w); j++) {
+    const Job before = job_of(w, j - 1), now = job_of(w, j);
+    if (before.head / w.section == now.head / w.section && steps_of(w, before.from) < steps_of(w, now.from)) return false;
+  }
+  return true;
+}
+static_assert(descends({20, 3, 1, 3, 0, 2}) && descends({7, 2, 1, 5, 0, 5}), "longest first");
+static_assert(walk_of(512, 3, 1, 1152, 131072).whole == 1 && walk_of(2048, 3, 1, 64, 524288).whole == 0, "by shape");
+static_assert(walk_of(1 << 20, 3, 1, 1, 268435456).section == 1, "a head that L2 does not hold");
+
+}  // namespace
