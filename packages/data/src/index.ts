@@ -1,6 +1,7 @@
 export { Gpt2Tokenizer } from './gpt2-tokenizer.js';
 export { LiteralTokenizer } from './literal-tokenizer.js';
 export { type MaskOptions, maskWindows } from './masking.js';
+export { type MixOptions, mixWindows } from './mix-windows.js';
 export { type PackOptions, packWindows, padWindows, type WindowSource } from './packing.js';
 export { PassOrder } from './pass-order.js';
 export { Permutation } from './permutation.js';

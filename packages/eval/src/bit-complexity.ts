@@ -16,12 +16,30 @@ export interface KnowledgeMeasurement {
   readonly valueLoss: number;
   /** P: parameters, counting only embedding rows whose tokens occur. */
   readonly nParameter: number;
+  /** What the strings themselves are, for bioD, where they are random too. */
+  readonly diversity?: DiversityMeasurement;
+}
+
+/** The strings that values are made of, and how well a model knows them. */
+export interface DiversityMeasurement {
+  /** K: attributes, each with a set of strings of its own. */
+  readonly nAttribute: number;
+  /** D: strings of each set. */
+  readonly nString: number;
+  /** L: symbols in a string. */
+  readonly stringLength: number;
+  /** T: symbols to write strings with. */
+  readonly nSymbol: number;
+  /** p₃: loss of the first string of a value, summed over its tokens, mean over people and attributes; nats. */
+  readonly firstLoss: number;
 }
 
 /** What a model stores of a data set. */
 export interface BitComplexity {
   readonly bitsName: number;
   readonly bitsValue: number;
+  /** K·D·log₂(T^L/(D·e^p₃)): knowledge of the strings; absent when they are not measured. */
+  readonly bitsDiversity?: number;
   /** R(F)·P. Not clipped: a model worse than uniform has negative bits. */
   readonly bits: number;
   /** R^max(F)·P: the bits of the data set itself. */
@@ -34,9 +52,11 @@ export interface BitComplexity {
 
 /**
  * Bits of knowledge that a model holds about bioS(N):
- * R = [N·log₂(N₀/e^p₁) + N·log₂(S₀/e^p₂)] / P and R^max = [N·log₂(N₀/N) + N·log₂ S₀] / P.
+ * R = [N·log₂(N₀/e^p₁) + N·log₂(S₀/e^p₂)] / P and R^max = [N·log₂(N₀/N) + N·log₂ S₀] / P; for bioD(N, K, C, D, L, T), whose
+ * S₀ is D^(C·K), R has the third term K·D·log₂(T^L/(D·e^p₃)) / P and R^max the same with p₃ = 0.
  *
- * A model that knows every person perfectly has p₁ = ln N and p₂ = 0, and reaches R^max; a uniform guess has 0 bits.
+ * A model that knows every person perfectly has p₁ = ln N and p₂ = p₃ = 0, and reaches R^max; a uniform guess of names and
+ * values has 0 bits of them.
  * @throws PhyslmError 'data' when N is not in 1 … N₀ or P is not positive.
  * @see arXiv:2404.05405, Definitions 4.1 and 4.3, Theorem 3.2.
  */
@@ -51,14 +71,22 @@ export function bitComplexity(measured: KnowledgeMeasurement): BitComplexity {
   const valueBits = Object.values(choices).reduce((total, n) => total + bits(n), 0);
   const bitsName = nPeople * (bits(nNames) - nameLoss / Math.LN2);
   const bitsValue = nPeople * (valueBits - valueLoss / Math.LN2);
-  const maxBits = nPeople * (bits(nNames / nPeople) + valueBits);
-  const stored = bitsName + bitsValue;
+  const { diversity } = measured;
+  const strings = diversity === undefined ? { stored: 0, max: 0 } : stringBits(diversity);
+  const maxBits = nPeople * (bits(nNames / nPeople) + valueBits) + strings.max;
+  const stored = bitsName + bitsValue + strings.stored;
   return {
     bitsName,
     bitsValue,
+    ...(diversity !== undefined && { bitsDiversity: strings.stored }),
     bits: stored,
     maxBits,
     perParameter: stored / nParameter,
     maxPerParameter: maxBits / nParameter,
   };
+}
+
+function stringBits({ nAttribute, nString, stringLength, nSymbol, firstLoss }: DiversityMeasurement) {
+  const max = nAttribute * nString * (stringLength * bits(nSymbol) - bits(nString));
+  return { max, stored: max - (nAttribute * nString * firstLoss) / Math.LN2 };
 }

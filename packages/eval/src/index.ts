@@ -1,7 +1,17 @@
-export { type BitComplexity, bitComplexity, type KnowledgeMeasurement } from './bit-complexity.js';
+export {
+  type BitComplexity,
+  bitComplexity,
+  type DiversityMeasurement,
+  type KnowledgeMeasurement,
+} from './bit-complexity.js';
 export { type Completion, type CompletionOptions, completions } from './completions.js';
 export { bootstrapInterval, type Interval } from './interval.js';
-export { type KnowledgeLosses, knowledgeLosses, type LabelledDocument } from './knowledge-losses.js';
+export {
+  type KnowledgeLosses,
+  type KnowledgeLossOptions,
+  knowledgeLosses,
+  type LabelledDocument,
+} from './knowledge-losses.js';
 export { sequenceLosses } from './sequence-losses.js';
 export { type KnownSentence, type SentenceKl, tokenKl } from './token-kl.js';
 export { wilsonInterval } from './wilson.js';

@@ -55,6 +55,46 @@ describe('bit complexity', () => {
     // Names: 4·(4 − 3) bits; values: 4·(3 − 1) bits.
     expect(half).toMatchObject({ perParameter: expect.closeTo(1.2, 12), maxPerParameter: expect.closeTo(2, 12) });
   });
+  it('adds what strings are known, for bioD: the three terms of a case done by hand', () => {
+    const set = { nPeople: 4, nNames: 16, choices: { a: 8 ** 2, b: 8 ** 2 }, nParameter: 10 };
+    const diversity = { nAttribute: 2, nString: 8, stringLength: 3, nSymbol: 4 };
+    const third = bitComplexity({
+      ...set,
+      nameLoss: Math.log(8),
+      valueLoss: Math.log(2 ** 5),
+      diversity: { ...diversity, firstLoss: Math.log(2) },
+    });
+    // Names: 4·(4 − 3); values: 4·(2·6 − 5); strings: 2·8·(log₂ 4³ − log₂ 8 − 1).
+    expect(third).toMatchObject({
+      bitsName: expect.closeTo(4, 12),
+      bitsValue: expect.closeTo(28, 12),
+      bitsDiversity: expect.closeTo(32, 12),
+      bits: expect.closeTo(64, 12),
+      perParameter: expect.closeTo(6.4, 12),
+      maxBits: expect.closeTo(4 * (2 + 12) + 48, 12),
+    });
+    const perfect = bitComplexity({
+      ...set,
+      nameLoss: Math.log(4),
+      valueLoss: 0,
+      diversity: { ...diversity, firstLoss: 0 },
+    });
+    expect(perfect.bits).toBeCloseTo(perfect.maxBits, 9);
+    expect(bitComplexity({ ...set, nameLoss: 0, valueLoss: 0 })).not.toHaveProperty('bitsDiversity');
+  });
+  it('counts strings too many to be counted: T^L may be beyond any number', () => {
+    const diversity = { nAttribute: 1, nString: 1, stringLength: 500, nSymbol: 40_000, firstLoss: 0 };
+    const { bitsDiversity } = bitComplexity({
+      nPeople: 1,
+      nNames: 1,
+      choices: {},
+      nameLoss: 0,
+      valueLoss: 0,
+      nParameter: 1,
+      diversity,
+    });
+    expect(bitsDiversity).toBeCloseTo(500 * Math.log2(40_000), 6);
+  });
   it('refuses impossible counts', () => {
     const set = { nNames: 16, choices: {}, nameLoss: 0, valueLoss: 0, nParameter: 1 };
     expect(() => bitComplexity({ ...set, nPeople: 17 })).toThrow('[bitComplexity.nPeople] expected 1 … 16, got 17');
@@ -96,6 +136,20 @@ describe('knowledge losses', () => {
     expect(known.nameLoss).toBeCloseTo(losses![0]! + losses![1]!, 12);
     expect(known.valueLoss).toBeCloseTo(losses![3]!, 12);
     expect(known.byLabel).toEqual({ name: known.nameLoss, city: known.valueLoss });
+  });
+  it('sum further labels apart, and find the name behind a tag', () => {
+    const tokens = Int32Array.from([9, 1, 2, 3, 4]);
+    const document = { tokens, spans: [span('name', 1, 3), span('city', 3, 5), span('city, first', 3, 4)] };
+    const model = tinyModel();
+    const [losses] = sequenceLosses(model, [tokens], { first: 0 });
+    const known = knowledgeLosses(model, [document], { ...options, furtherLabels: ['city, first'], nameStart: 1 });
+    expect(known.nameLoss).toBeCloseTo(losses![1]! + losses![2]!, 12);
+    expect(known.valueLoss).toBeCloseTo(losses![3]! + losses![4]!, 12);
+    expect([...known.furtherLosses]).toEqual([losses![3]!]);
+    expect(known.byLabel['city, first']).toBe(losses![3]!);
+    expect(() => knowledgeLosses(model, [document], { ...options, nameStart: 2 })).toThrow(
+      "has after 2 tokens its 'name'",
+    );
   });
   it('refuse a document that lacks a label or does not start with the name', () => {
     const bad = { tokens: Int32Array.from([1, 2]), spans: [span('name', 1, 2), span('city', 0, 1)] };

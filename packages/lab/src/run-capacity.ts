@@ -1,10 +1,17 @@
 import { Rng } from '@physlm/base';
 import type { Sample } from '@physlm/data';
-import { bitComplexity, bootstrapInterval, type KnowledgeLosses, knowledgeLosses } from '@physlm/eval';
+import {
+  type BitComplexity,
+  bitComplexity,
+  bootstrapInterval,
+  type DiversityMeasurement,
+  type KnowledgeLosses,
+  knowledgeLosses,
+} from '@physlm/eval';
 import { buildModel, type LanguageModel } from '@physlm/model';
 import { train } from '@physlm/train';
 import type { CapacityExperiment } from './recipes/capacity.js';
-import { type CapacityData, openCapacityData } from './recipes/capacity-data.js';
+import { type CapacityData, type CapacityPeople, openCapacityData } from './recipes/capacity-data.js';
 import type { Execution, Results, RunContext } from './recipes/recipe.js';
 
 /** What is left to know about one item of a biography, in nats, mean over people. */
@@ -54,14 +61,14 @@ export async function runCapacity(
 ): Promise<Execution<CapacityResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCapacityData(experiment.data, seed);
-  const { windows, tokenizer, population } = data;
+  const { windows, tokenizer, people } = data;
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
-  const { nPeople, nNames, choices } = population;
+  const { nPeople, nNames, choices } = people;
+  const nParameter = countedParameters(model, data);
   // windowsFor rounds up to a whole window; a long series makes the rounding vanish.
   const windowsPerExposure = windows.windowsFor(1e6) / 1e6;
   const exposuresAt = (step: number): number => Number(((step * config.batchSize) / windowsPerExposure).toPrecision(6));
-  const bitsOf = ({ nameLoss, valueLoss }: Pick<KnowledgeLosses, 'nameLoss' | 'valueLoss'>) =>
-    bitComplexity({ nPeople, nNames, choices, nameLoss, valueLoss, nParameter: model.nParameter });
+  const bitsOf = (losses: KnowledgeLosses): BitComplexity => knowledgeOf(losses, people, nParameter);
 
   let last: KnowledgeLosses | undefined;
   const ended = await train({
@@ -88,7 +95,7 @@ export async function runCapacity(
   const final = last ?? measure(model, data, nPeople);
   const stored = bitsOf(final);
   const { low, high } = bootstrapInterval(
-    bitsOfEachPerson(final, nNames, choices).map((bits) => (bits * nPeople) / model.nParameter),
+    bitsOfEachPerson(final, people).map((bits) => (bits * nPeople) / nParameter),
     { nResample: nPeople > 10_000 ? 200 : 1000 },
   );
   const records = run.metrics();
@@ -96,13 +103,14 @@ export async function runCapacity(
     recipe: 'capacity',
     measures: {
       nPeople,
-      nParameter: model.nParameter,
+      nParameter,
       exposures: exposuresAt(config.nStep),
       tokens: config.nStep * config.batchSize * windows.nCtx,
       ...stored,
       shareOfCeiling: stored.bits / stored.maxBits,
       nameLoss: final.nameLoss,
       valueLoss: final.valueLoss,
+      ...(people.strings !== undefined && { firstLoss: firstLossOf(final, people) }),
     },
     intervals: {
       perParameter: { low, high },
@@ -124,15 +132,23 @@ export async function runCapacity(
   return { stopped: 'finished', results };
 }
 
+/** P: the parameters of a model without embedding rows whose tokens never occur. */
+function countedParameters(model: LanguageModel, { nUnusedToken }: CapacityData): number {
+  const { dModel, tied } = model.config;
+  return model.nParameter - nUnusedToken * dModel * (tied ? 1 : 2);
+}
+
 /** Losses of the first `nPeople` people, who are as random as any others. */
 function measure(
   model: LanguageModel,
-  { source, tokenizer, population }: CapacityData,
+  { source, tokenizer, people, nameStart }: CapacityData,
   nPeople: number,
 ): KnowledgeLosses {
-  const labels = ['name', ...Object.keys(population.choices)];
+  const { firstLabels = [] } = people.strings ?? {};
+  const labels = ['name', ...Object.keys(people.choices), ...firstLabels];
   const nameLosses = new Float64Array(nPeople);
   const valueLosses = new Float64Array(nPeople);
+  const furtherLosses = new Float64Array(nPeople);
   const totals = new Map(labels.map((label) => [label, 0]));
   for (let start = 0; start < nPeople; start += DOCUMENTS_AT_ONCE) {
     const n = Math.min(DOCUMENTS_AT_ONCE, nPeople - start);
@@ -140,10 +156,13 @@ function measure(
     const part = knowledgeLosses(model, documents, {
       eos: tokenizer.eos,
       nameLabel: 'name',
-      valueLabels: Object.keys(population.choices),
+      valueLabels: Object.keys(people.choices),
+      furtherLabels: firstLabels,
+      nameStart,
     });
     nameLosses.set(part.nameLosses, start);
     valueLosses.set(part.valueLosses, start);
+    furtherLosses.set(part.furtherLosses, start);
     for (const label of labels) totals.set(label, totals.get(label)! + part.byLabel[label]! * n);
   }
   const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / nPeople;
@@ -152,19 +171,44 @@ function measure(
     valueLoss: mean(valueLosses),
     nameLosses,
     valueLosses,
+    furtherLosses,
     byLabel: Object.fromEntries([...totals].map(([label, total]) => [label, total / nPeople])),
   };
 }
 
-/** Bits that the model holds about each person: their mean, times N, is R(F)·P. */
-function bitsOfEachPerson(
-  losses: KnowledgeLosses,
-  nNames: number,
-  choices: Readonly<Record<string, number>>,
-): number[] {
-  const known = [nNames, ...Object.values(choices)].reduce((sum, n) => sum + Math.log2(n), 0);
-  return Array.from(losses.nameLosses, (name, i) => known - (name + losses.valueLosses[i]!) / Math.LN2);
+/** The bits that losses stand for. */
+function knowledgeOf(losses: KnowledgeLosses, people: CapacityPeople, nParameter: number): BitComplexity {
+  const { nPeople, nNames, choices } = people;
+  const { nameLoss, valueLoss } = losses;
+  const diversity = diversityOf(losses, people);
+  return bitComplexity({ nPeople, nNames, choices, nameLoss, valueLoss, nParameter, ...(diversity && { diversity }) });
 }
+
+function diversityOf(losses: KnowledgeLosses, people: CapacityPeople): DiversityMeasurement | undefined {
+  if (people.strings === undefined) return undefined;
+  const { nAttribute, nString, stringLength, nSymbol } = people.strings.sizes;
+  return { nAttribute, nString, stringLength, nSymbol, firstLoss: firstLossOf(losses, people) };
+}
+
+/** p₃: mean over people and attributes. */
+function firstLossOf({ furtherLosses }: KnowledgeLosses, { strings }: CapacityPeople): number {
+  const total = furtherLosses.reduce((sum, loss) => sum + loss, 0);
+  return total / furtherLosses.length / (strings?.firstLabels.length ?? 1);
+}
+
+/** Bits that the model holds about each person, with a share of those about strings: their mean, times N, is R(F)·P. */
+function bitsOfEachPerson(losses: KnowledgeLosses, { nPeople, nNames, choices, strings }: CapacityPeople): number[] {
+  const known = [nNames, ...Object.values(choices)].reduce((sum, n) => sum + Math.log2(n), 0);
+  const { nAttribute, nString, stringLength, nSymbol } = strings?.sizes ?? NO_STRINGS;
+  const ofStrings = nAttribute * nString * (stringLength * Math.log2(nSymbol) - Math.log2(nString));
+  return Array.from(losses.nameLosses, (name, i) => {
+    const ofPerson = known - (name + losses.valueLosses[i]!) / Math.LN2;
+    // A person's first strings are one attempt at each set; K·D·p₃ is D times their sum.
+    return ofPerson + (ofStrings - (nString * losses.furtherLosses[i]!) / Math.LN2) / nPeople;
+  });
+}
+
+const NO_STRINGS = { nAttribute: 0, nString: 1, stringLength: 0, nSymbol: 1 } as const;
 
 function itemLoss(item: string, choices: number, perfect: number, byLabel: Readonly<Record<string, number>>): ItemLoss {
   return { item, choices, uniform: Math.log(choices), perfect, loss: byLabel[item]! };

@@ -100,3 +100,40 @@ describe('a capacity run', () => {
     expect(read('whole', 'report.html')).toBe(before);
   });
 });
+
+describe('runs of the variants', () => {
+  const small = { nPeople: 24, exposures: 2, nLayer: 1, dModel: 16, nCtx: 64, batchSize: 4 };
+  const variants: Record<string, Record<string, unknown>> = {
+    bioD: { dataset: 'bioD', nAttribute: 2, nString: 10, nSymbol: 400, stringLength: 1, tied: false },
+    junk: { usefulShare: 0.25, tag: true },
+    mistral: { architecture: 'mistral', dataset: 'bioS-simple' },
+  };
+
+  test.each(Object.keys(variants))('%s: bits add up, and the page says what it was', async (name) => {
+    const experiment = capacity({ scale: 'tiny', seed: 4, parameters: { ...small, ...variants[name] } });
+    const run = RunDirectory.open(join(sandbox, name), experiment, 'new');
+    const device = openDevice('js');
+    await runRecipe({ recipe, experiment, run, device, command: 'physlm run capacity', resume: false });
+    const { measures, intervals } = JSON.parse(read(name, 'results.json')) as CapacityResults;
+    const { bits, bitsName, bitsValue, bitsDiversity = 0, perParameter, exposures, nParameter } = measures;
+    expect(bits).toBeCloseTo(bitsName! + bitsValue! + bitsDiversity, 6);
+    expect(intervals.perParameter!.low).toBeLessThan(perParameter!);
+    expect(intervals.perParameter!.high).toBeGreaterThan(perParameter!);
+    expect(exposures).toBeGreaterThanOrEqual(2);
+    const html = read(name, 'report.html');
+    if (name === 'bioD') {
+      const { nameLoss, valueLoss, firstLoss, maxBits } = measures;
+      expect(bits).toBeCloseTo(
+        24 * (Math.log2(20_000) - nameLoss! / Math.LN2 + 2 * Math.log2(10) - valueLoss! / Math.LN2) +
+          20 * (Math.log2(400 / 10) - firstLoss! / Math.LN2),
+        6,
+      );
+      expect(maxBits).toBeCloseTo(24 * (Math.log2(20_000 / 24) + 2 * Math.log2(10)) + 20 * Math.log2(40), 6);
+      // Rows of the embedding and of the output layer for at least 380 symbols that no attribute has.
+      expect(nParameter).toBeLessThan(2 * 16 * 120 + 12 * 16 * 16 + 500);
+      expect(html).toContain('in strings');
+    }
+    if (name === 'junk') expect(html).toContain('75.0 % was about 16,000 other people');
+    if (name === 'mistral') expect(html).toMatch(/A LLaMA of 1 layers.*the one biography each/s);
+  });
+});

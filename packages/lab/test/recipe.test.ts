@@ -84,6 +84,82 @@ describe('capacity', () => {
   });
 });
 
+describe('variants of capacity', () => {
+  const tiny = (parameters: Record<string, unknown> = {}) => capacity({ scale: 'tiny', seed: 1, parameters });
+  // The digest names run folders and ledger rows: what is not set must leave no trace.
+  test('leave the experiment of a scale as it was', () => {
+    expect(digest(tiny()).slice(0, 8)).toBe('a18bea93');
+    expect(digest(capacity({ scale: 'gpu', seed: 3 })).slice(0, 8)).toBe('efecadff');
+    expect(Object.keys(tiny().data)).toEqual(['population', 'nPeople', 'tokenizer', 'nCtx', 'exposures']);
+    for (const [name, value] of Object.entries({
+      dataset: 'bioS',
+      architecture: 'gpt',
+      tag: false,
+      mlpRatio: 1,
+      tied: true,
+    })) {
+      expect([name, digest(tiny({ [name]: value }))]).toEqual([name, digest(tiny())]);
+    }
+  });
+
+  test('each is another experiment, and plain JSON', () => {
+    const variants = [
+      {},
+      { dataset: 'bioS-simple' },
+      { dataset: 'bioD' },
+      { dataset: 'bioD', nString: 30 },
+      { usefulShare: 0.125 },
+      { usefulShare: 0.125, junkPeople: 20 },
+      { usefulShare: 0.125, tag: true },
+      { architecture: 'llama' },
+      { architecture: 'llama', tied: true },
+      { architecture: 'mistral' },
+      { mlpRatio: 0.25 },
+      { mlpRatio: 0 },
+      { nLayer: 1 },
+      { tied: false },
+    ].map(tiny);
+    expect(new Set(variants.map(digest)).size).toBe(variants.length);
+    for (const variant of variants) expect(JSON.parse(JSON.stringify(variant))).toEqual(variant);
+  });
+
+  test('junk of seven eighths takes eight times the windows for the same exposures', () => {
+    const [clean, junk] = [tiny(), tiny({ usefulShare: 0.125 })];
+    const windows = (of: typeof clean) => openCapacityData(of.data, 1).windows.windowsFor(100);
+    expect(windows(junk)).toBe(8 * windows(clean));
+    expect(junk.train.nStep / clean.train.nStep).toBeCloseTo(8, 1);
+    expect(openCapacityData(junk.data, 1).people).toEqual(openCapacityData(clean.data, 1).people);
+  });
+
+  test('architectures have the sizes of the paper', () => {
+    const wide = { dModel: 256, dHead: 64 };
+    const model = (parameters: Record<string, unknown>) => tiny({ ...wide, ...parameters }).model;
+    expect(model({ mlpRatio: 0.25 })).toMatchObject({ architecture: 'gpt', dMlp: 256 });
+    expect(model({ mlpRatio: 0 })).toMatchObject({ dMlp: 0 });
+    expect(model({ architecture: 'llama' })).toMatchObject({ nKvHead: 4, dMlp: 683, tied: false });
+    // Attention of 2·d² + 2·d²/4 and gated MLPs of 3·3.5·d².
+    expect(model({ architecture: 'mistral' })).toMatchObject({ nKvHead: 1, dMlp: 896, tied: false });
+    expect(model({ architecture: 'mistral', nKvHead: 2, tied: true })).toMatchObject({ nKvHead: 2, tied: true });
+  });
+
+  test('refuse what has no meaning together, naming each parameter', () => {
+    const refused = (parameters: Record<string, unknown>, ...paths: string[]): void => {
+      const error = thrownBy(() => tiny(parameters));
+      expect(error).toBeInstanceOf(ConfigError);
+      expect((error as ConfigError).problems.map(({ path }) => path)).toEqual(paths);
+    };
+    refused({ nAttribute: 3, nString: 4 }, 'nAttribute', 'nString');
+    refused({ dataset: 'bioD', usefulShare: 0.5, tag: true }, 'usefulShare', 'tag');
+    refused({ dataset: 'bioD', nString: 901 }, 'bioD.nString');
+    refused({ junkPeople: 3 }, 'junkPeople');
+    refused({ nKvHead: 1 }, 'nKvHead');
+    refused({ architecture: 'llama', mlpRatio: 0 }, 'model.dMlp');
+    refused({ architecture: 'lama' }, 'architecture');
+    refused({ usefulShare: 0 }, 'usefulShare');
+    expect(() => tiny({ usefulShare: 0.5, junkPeople: 19_900 })).toThrow(/20000/);
+  });
+});
+
 describe('the registry', () => {
   test('knows its recipes by name and the nearest one to any other', () => {
     for (const [name, recipe] of recipes) expect(recipe.name).toBe(name);

@@ -19,7 +19,24 @@ export interface Biographies extends DocumentSource {
 export interface BiographiesOptions {
   readonly tokenizer: Tokenizer;
   readonly seed: number;
+  /** `fresh` (bioS): templates and order are drawn anew each time. `fixed` (bioS^simple): once for each person. `fresh` when absent. */
+  readonly wording?: 'fresh' | 'fixed';
+  /** Text in front of every biography, as it must stand before a name; none when absent. */
+  readonly tag?: string;
+  /** Which people of the population are written about; all when absent. */
+  readonly people?: PeopleRange;
+  /** Name of the random stream: sources of one seed with different names draw apart. `biographies` when absent. */
+  readonly stream?: string;
 }
+
+/** People `first` … `first + n − 1` of a population. */
+export interface PeopleRange {
+  readonly first: number;
+  readonly n: number;
+}
+
+/** Passes over more people than this are drawn with replacement: an order of all of them would not fit in memory. */
+const MOST_ORDERED = 1 << 24;
 
 /** A stretch of text that encodes to the same tokens wherever it stands. */
 interface Piece {
@@ -35,37 +52,51 @@ interface SentencePieces {
 /**
  * Online biographies, bioS(N): each document draws anew a template for each of the six sentences and their order
  * ("multi∞+permute"). The full name opens the first sentence, the pronoun the other five. Documents come in passes that
- * show every person once, in a new order each pass.
+ * show every person once, in a new order each pass; people beyond 2²⁴ are drawn with replacement, without a promised gap.
  *
  * Labels of spans: `name`, `pronoun` (the first one), `birthDate`, `birthCity`, `university`, `major`, `employer`,
  * `workCity`; in the order of the text.
  *
- * @throws DataError when the tokenizer cannot write a name, a value or a template of the population.
- * @see Allen-Zhu and Li 2024, arXiv:2404.05405, Definition 2.1.
+ * @throws DataError when the tokenizer cannot write a name, a value or a template of the population, or the people are not
+ * in it.
+ * @see Allen-Zhu and Li 2024, arXiv:2404.05405, Definition 2.1 and Section 2.2 (bioS^simple); Section 10 (tag, junk).
  */
 export function biographies(population: Population, options: BiographiesOptions): Biographies {
-  const { nPeople, form } = population;
-  const writer = new Writer(form, options.tokenizer);
-  const root = new Rng(options.seed).fork('biographies');
+  const { form } = population;
+  const { seed, tokenizer, wording = 'fresh', tag = '', stream = 'biographies' } = options;
+  const { first, n } = requirePeople(options.people ?? { first: 0, n: population.nPeople }, population);
+  const writer = new Writer(form, tokenizer, tag);
+  const root = new Rng(seed).fork(stream);
   const documents = root.fork('documents');
   const renderings = root.fork('renderings');
-  const order = new PassOrder(nPeople, root.fork('order'));
+  const fixed = root.fork('fixed');
+  const ordered = n <= MOST_ORDERED;
+  const order = ordered ? new PassOrder(n, root.fork('order')) : undefined;
+  const draws = root.fork('draws');
+  const write = (index: number, person: number, rng: Rng): Sample =>
+    writer.write(index, person, population.draw(person), wording === 'fixed' ? fixed.at(person) : rng);
   return {
     name: population.name,
-    nGroup: nPeople,
+    nGroup: n,
     meanTokens: writer.meanTokens,
     minTokens: writer.minTokens,
-    groupGap: order.gap,
+    ...(order !== undefined && { groupGap: order.gap }),
     document(index) {
       requireCount('document', index);
-      const person = order.at(index);
-      return writer.write(index, person, population.draw(person), documents.at(index));
+      const person = first + (order === undefined ? draws.at(index).below(n) : order.at(index));
+      return write(index, person, documents.at(index));
     },
     render(person, draw) {
       requireCount('render', draw);
-      return writer.write(draw, person, population.draw(person), renderings.at(person).at(draw));
+      return write(draw, person, renderings.at(person).at(draw));
     },
   };
+}
+
+function requirePeople({ first, n }: PeopleRange, { name, nPeople }: Population): PeopleRange {
+  const whole = Number.isInteger(first) && Number.isInteger(n);
+  if (whole && first >= 0 && n >= 1 && first + n <= nPeople) return { first, n };
+  throw new DataError(`biographies(${name}).people`, `people within 0 … ${nPeople - 1}`, `${n} from ${first}`);
 }
 
 function requireCount(where: string, index: number): void {
@@ -90,12 +121,14 @@ class Writer {
   readonly #employers: readonly Piece[];
   readonly #seats: readonly Piece[];
   readonly #sentences: readonly (readonly SentencePieces[])[];
+  readonly #tag: Piece;
   readonly #pieces: Piece[] = [];
   readonly #order: number[] = [];
 
-  constructor(form: BioForm, tokenizer: Tokenizer) {
+  constructor(form: BioForm, tokenizer: Tokenizer, tag: string) {
     const piece = (text: string): Piece => ({ text, tokens: tokenizer.encode(text) });
     const inside = (pool: readonly string[]): Piece[] => pool.map((text) => piece(` ${text}`));
+    this.#tag = piece(tag);
     this.#first = form.first.map(piece);
     this.#middle = inside(form.middle);
     this.#last = inside(form.last);
@@ -112,8 +145,8 @@ class Writer {
       form.templates[attribute].map(({ before, after }) => ({ before: piece(before), after: piece(after) })),
     );
     const lengths = this.#lengths();
-    this.meanTokens = lengths.reduce((sum, part) => sum + mean(part), 0);
-    this.minTokens = lengths.reduce((sum, part) => sum + Math.min(...part), 0);
+    this.meanTokens = lengths.reduce((sum, part) => sum + mean(part), this.#tag.tokens.length);
+    this.minTokens = lengths.reduce((sum, part) => sum + Math.min(...part), this.#tag.tokens.length);
   }
 
   write(index: number, person: number, draw: PersonDraw, rng: Rng): Sample {
@@ -135,10 +168,12 @@ class Writer {
     for (let i = 0; i < this.#order.length; i++) {
       const attribute = this.#order[i]!;
       if (i === 0) {
+        add(this.#tag);
+        const [start, textStart] = [nToken, nText];
         add(this.#first[draw.first]!);
         add(this.#middle[draw.middle]!);
         add(this.#last[draw.last]!);
-        label('name', 0, 0);
+        label('name', start, textStart);
       } else {
         const [start, textStart] = [nToken, nText + 1];
         add(this.#pronouns[draw.pronoun]!);

@@ -1,4 +1,5 @@
-export { type Biographies, type BiographiesOptions, biographies } from './biographies.js';
+export { type BioD, type BioDOptions, type BioDSizes, bioD } from './bio-d.js';
+export { type Biographies, type BiographiesOptions, biographies, type PeopleRange } from './biographies.js';
 export { ATTRIBUTES, type Attribute, type BioForm, type Template } from './form.js';
 export {
   bioS,

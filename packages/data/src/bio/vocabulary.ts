@@ -3,10 +3,13 @@ import { WordTokenizer } from '../word-tokenizer.js';
 import { ATTRIBUTES, type BioForm, PRONOUNS } from './form.js';
 import { formOf, type Population, type PopulationName } from './population.js';
 
-/** The word tokenizer of a kind of population. Its vocabulary does not depend on the number of people or on a seed. */
-export function wordTokenizerFor(population: Population | PopulationName): WordTokenizer {
+/**
+ * The word tokenizer of a kind of population. Its vocabulary does not depend on the number of people or on a seed. `more`:
+ * words that stand behind those of the population.
+ */
+export function wordTokenizerFor(population: Population | PopulationName, more: readonly string[] = []): WordTokenizer {
   const name = typeof population === 'string' ? population : population.name;
-  const words = texts(formOf(name)).flatMap((text) => text.split(' '));
+  const words = [...texts(formOf(name)), ...more].flatMap((text) => text.split(' '));
   return new WordTokenizer(
     `${name}-words`,
     words.filter((word) => word !== '').map((word) => (word.length > 1 ? word.replace(/\.$/, '') : word)),
@@ -45,7 +48,14 @@ export function bioSUsedGpt2Tokens(): Int32Array {
   return bioSTokens.slice();
 }
 
-/** GPT-2's tokenizer with the tokens of bioS only, numbered from 0: a small embedding with every row in use. */
-export function gpt2TokenizerForBioS(): Gpt2Tokenizer {
-  return Gpt2Tokenizer.restrict(bioSUsedGpt2Tokens());
+/**
+ * GPT-2's tokenizer with the tokens of bioS only, numbered from 0: a small embedding with every row in use. `more`: texts
+ * whose tokens are kept too.
+ */
+export function gpt2TokenizerForBioS(more: readonly string[] = []): Gpt2Tokenizer {
+  if (more.length === 0) return Gpt2Tokenizer.restrict(bioSUsedGpt2Tokens());
+  const gpt2 = new Gpt2Tokenizer();
+  const used = new Set(bioSUsedGpt2Tokens());
+  for (const text of more) for (const token of gpt2.encode(text)) used.add(token);
+  return Gpt2Tokenizer.restrict(Int32Array.from(used).sort());
 }

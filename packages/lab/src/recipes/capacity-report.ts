@@ -2,6 +2,7 @@ import type { LineFigure, ReportDocument } from '../report/document.js';
 import { count, decimals, percent } from '../report/number-format.js';
 import type { CapacityResults } from '../run-capacity.js';
 import type { CapacityExperiment } from './capacity.js';
+import type { CapacityDataConfig } from './capacity-data.js';
 
 /** Parameters and stored bits of models trained for 1000 exposures, read off arXiv:2404.05405, Figure 1(a). */
 const PAPER_POINTS: Readonly<Record<string, readonly (readonly [millionParameters: number, megabits: number])[]>> = {
@@ -76,9 +77,9 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
   return {
     title: 'How many bits does a parameter store?',
     summary:
-      `A GPT of ${model.nLayer} layers and width ${model.dModel} (${count(value('nParameter'))} parameters) read freshly ` +
-      `worded biographies of ${people}, each ${count(value('exposures'))} times. What it can still not predict about their ` +
-      'names and facts, taken off what there was to know, is the knowledge in its weights.',
+      `${modelText(model)} of ${model.nLayer} layers and width ${model.dModel} (${count(value('nParameter'))} parameters) read ` +
+      `${textsText(data)} of ${people}, each ${count(value('exposures'))} times. ${junkText(data)}What it can still not ` +
+      'predict about their names and facts, taken off what there was to know, is the knowledge in its weights.',
     headline: {
       value: decimals(R),
       unit: 'bits per parameter',
@@ -97,6 +98,7 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
         ['bits stored', count(value('bits')), ''],
         ['   in names', count(value('bitsName')), ''],
         ['   in facts', count(value('bitsValue')), ''],
+        ...(data.bioD === undefined ? [] : [['   in strings', count(value('bitsDiversity')), '']]),
         ['bits in the data', count(value('maxBits')), ''],
         ['bits per parameter R', `${decimals(R)}${interval('perParameter', decimals)}`, '1.93 to 2.35 at its peak'],
         ['ceiling R^max of this data set', decimals(max), ''],
@@ -150,6 +152,26 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
     ],
     sources: [CAPACITY_SOURCE],
   };
+}
+
+function modelText(model: CapacityExperiment['model']): string {
+  if (model.architecture === 'llama') return model.nKvHead < model.nHead ? 'A LLaMA with grouped heads' : 'A LLaMA';
+  return model.dMlp === 0 ? 'A GPT without MLPs' : 'A GPT';
+}
+
+function textsText({ wording, bioD }: CapacityDataConfig): string {
+  if (bioD !== undefined) {
+    const { nAttribute, nChunk, nString, stringLength, nSymbol } = bioD;
+    return `${nAttribute} random attributes (C = ${nChunk}, D = ${nString}, L = ${stringLength}, T = ${nSymbol})`;
+  }
+  return `${wording === 'fixed' ? 'the one biography each' : 'freshly worded biographies'}`;
+}
+
+/** Ends with a space, when there is anything to say. */
+function junkText({ junk, tag }: CapacityDataConfig): string {
+  const about =
+    junk && `Of all it read, ${percent(1 - junk.usefulShare)} was about ${count(junk.nPeople)} other people. `;
+  return `${about ?? ''}${tag === true ? 'A tag stood in front of every biography that counts. ' : ''}`;
 }
 
 /** A ceiling far below 2 bits would be a flat line at the bottom of a linear axis, hence the logarithmic one. */

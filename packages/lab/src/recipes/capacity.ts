@@ -1,5 +1,5 @@
 import { ConfigError } from '@physlm/base';
-import { type Gpt, type GptConfig, gpt2, modelProblems } from '@physlm/model';
+import { gpt2, llama, type ModelConfig, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
 import { type CapacityDataConfig, openCapacityData } from './capacity-data.js';
@@ -127,6 +127,36 @@ export const capacityParameters = z.strictObject({
   batchSize: count(1).optional().describe('windows in an optimiser step'),
   lrPeak: z.number().positive().optional().describe('largest learning rate'),
   weightDecay: z.number().min(0).optional().describe("AdamW's weight decay"),
+  dataset: z
+    .enum(['bioS', 'bioS-simple', 'bioD'])
+    .optional()
+    .describe('bioS words each text anew, bioS-simple has one text for each person, bioD has random attributes'),
+  nAttribute: count(1).optional().describe('bioD: K, attributes of each person'),
+  nChunk: count(1).optional().describe('bioD: C, strings that make a value'),
+  nString: count(1).optional().describe('bioD: D, strings that an attribute draws from'),
+  stringLength: count(1).optional().describe('bioD: L, symbols in a string'),
+  nSymbol: count(1).optional().describe('bioD: T, symbols to write strings with'),
+  usefulShare: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('share of the tokens that are about the people who are learnt; the rest is junk about others'),
+  junkPeople: count(1).optional().describe('people that junk is about: many for random junk, few for repetitive junk'),
+  tag: z.boolean().optional().describe('whether a token marks every useful text'),
+  architecture: z
+    .enum(['gpt', 'llama', 'mistral'])
+    .optional()
+    .describe(
+      'gpt: GPT-2 with rotary positions; llama: gated MLP; mistral: also wider MLP and grouped key/value heads',
+    ),
+  tied: z.boolean().optional().describe('whether the output layer is the embedding, transposed'),
+  nKvHead: count(1).optional().describe('llama, mistral: key/value heads, a divisor of the heads'),
+  mlpRatio: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("width of the MLPs over the architecture's own: 0.25 for a quarter, 0 (gpt only) for none"),
 });
 
 /** Parameters of `capacity`. */
@@ -136,7 +166,7 @@ export type CapacityParameters = z.infer<typeof capacityParameters>;
 export interface CapacityExperiment extends Experiment {
   readonly recipe: 'capacity';
   readonly data: CapacityDataConfig;
-  readonly model: Gpt['config'];
+  readonly model: ModelConfig;
   readonly evaluate: {
     /** People whose losses are read for the curve; all are read at the end. */
     readonly curvePeople: number;
@@ -159,21 +189,15 @@ const N_POINT = 16;
  * scales `tiny`, `small` and `laptop` use a population with smaller pools (bioS-mini).
  */
 export function capacity({ scale, seed, parameters = {} }: RecipeOptions): CapacityExperiment {
-  const base = capacityScales[scale];
-  const setting = { ...base, ...definedOnly(checkParameters('capacity', capacityParameters, parameters)) };
-  const { population, tokenizer, nPeople, exposures, nLayer, dModel, dHead, nCtx, batchSize } = setting;
-  const data: CapacityDataConfig = { population, nPeople, tokenizer, nCtx, exposures };
+  const given = checkParameters('capacity', capacityParameters, parameters);
+  const setting = { ...capacityScales[scale], ...definedOnly(given) };
+  const { nPeople, exposures, dModel, dHead, batchSize } = setting;
+  const data = dataOf(setting);
   if (dModel % dHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of dHead ${dHead}`, got: `${dModel}` }]);
   }
   const { windows, dVocab } = openCapacityData(data, seed);
-  const model: GptConfig = gpt2(nLayer, dModel / dHead, {
-    dVocab,
-    nCtx,
-    dModel,
-    dRotary: 2 * Math.round((dHead * setting.rotaryShare) / 2),
-    initStd: Number((setting.initScale / Math.sqrt(dModel)).toPrecision(6)),
-  });
+  const model = modelOf(setting, dVocab);
   const problems = modelProblems(model);
   if (problems.length > 0) throw new ConfigError(problems);
   const nStep = Math.max(1, Math.ceil(windows.windowsFor(exposures) / batchSize));
@@ -206,6 +230,62 @@ export function capacity({ scale, seed, parameters = {} }: RecipeOptions): Capac
     train,
     evaluate: { curvePeople: Math.min(nPeople, 2000), atExposures },
   };
+}
+
+/** Parameters that a scale leaves out unless they are set. */
+type CapacitySetting = CapacityScale & Partial<ReturnType<typeof definedOnly<CapacityParameters>>>;
+
+/** @throws ConfigError naming every parameter that has no meaning for this data set. */
+function dataOf(setting: CapacitySetting): CapacityDataConfig {
+  const { population, nPeople, tokenizer, nCtx, exposures, dataset = 'bioS', usefulShare, junkPeople, tag } = setting;
+  const isBioD = dataset === 'bioD';
+  requireUnset(setting, isBioD ? ['usefulShare', 'junkPeople', 'tag'] : Object.keys(bioDSizes), `dataset ${dataset}`);
+  if (usefulShare === undefined) requireUnset(setting, ['junkPeople'], 'no usefulShare');
+  return {
+    population,
+    nPeople,
+    tokenizer: isBioD ? 'words' : tokenizer,
+    nCtx,
+    exposures,
+    ...(dataset === 'bioS-simple' && { wording: 'fixed' }),
+    ...(isBioD && { bioD: { ...bioDSizes, ...definedOnly(bioDPart(setting)) } }),
+    ...(usefulShare !== undefined && { junk: { usefulShare, nPeople: junkPeople ?? randomJunk[population] } }),
+    ...(tag === true && { tag }),
+  };
+}
+
+/** People of random junk unless told otherwise: as many as a small population has names for, or the paper's 100 million. */
+const randomJunk = { 'bioS-mini': 16_000, bioS: 100_000_000 } as const;
+
+const bioDSizes = { nAttribute: 6, nChunk: 1, nString: 60, stringLength: 2, nSymbol: 30 } as const;
+
+function bioDPart({ nAttribute, nChunk, nString, stringLength, nSymbol }: CapacitySetting) {
+  return { nAttribute, nChunk, nString, stringLength, nSymbol };
+}
+
+function requireUnset(setting: CapacitySetting, names: readonly string[], where: string): void {
+  const problems = names
+    .filter((name) => setting[name as keyof CapacitySetting] !== undefined)
+    .map((path) => ({ path, expected: `nothing with ${where}`, got: `${setting[path as keyof CapacitySetting]}` }));
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** The model of a setting. @throws ConfigError naming every parameter that the architecture does not have. */
+function modelOf(setting: CapacitySetting, dVocab: number): ModelConfig {
+  const { nLayer, dModel, dHead, nCtx, architecture = 'gpt', tied, mlpRatio = 1 } = setting;
+  const nHead = dModel / dHead;
+  const initStd = Number((setting.initScale / Math.sqrt(dModel)).toPrecision(6));
+  const sizes = { dVocab, nCtx, dModel, initStd, ...(tied !== undefined && { tied }) };
+  if (architecture === 'gpt') {
+    requireUnset(setting, ['nKvHead'], 'architecture gpt');
+    const dRotary = 2 * Math.round((dHead * setting.rotaryShare) / 2);
+    const dMlp = mlpRatio === 1 ? {} : { dMlp: Math.round(4 * dModel * mlpRatio) };
+    return gpt2(nLayer, nHead, { ...sizes, dRotary, ...dMlp });
+  }
+  const isMistral = architecture === 'mistral';
+  const nKvHead = setting.nKvHead ?? (isMistral ? Math.max(1, Math.floor(nHead / 4)) : nHead);
+  const dMlp = Math.round((isMistral ? 7 / 2 : 8 / 3) * dModel * mlpRatio);
+  return llama(nLayer, nHead, { ...sizes, nKvHead, dMlp });
 }
 
 /** `n` integers from `first` to `last`, each about the same factor above the one before, without repeats. */
