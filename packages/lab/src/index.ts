@@ -24,10 +24,12 @@ export {
   readLedgerRow,
   recordLaw,
 } from './laws/ledger.js';
+export { type Checkpoint, type CheckpointUse, openCheckpoint } from './open-checkpoint.js';
 export { type CapacityExperiment, type CapacityParameters, capacity, capacityScales } from './recipes/capacity.js';
 export { type CapacityData, type CapacityDataConfig, openCapacityData } from './recipes/capacity-data.js';
 export { recipeNamed, recipes, scaleNamed } from './recipes/index.js';
 export {
+  type Aborted,
   type Execution,
   type Expectation,
   type Experiment,
@@ -37,6 +39,7 @@ export {
   type RecipeSweep,
   type Results,
   type RunContext,
+  runName,
   type ScaleName,
   scaleNames,
 } from './recipes/recipe.js';

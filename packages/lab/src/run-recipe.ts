@@ -1,13 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
-import { DataError, digest, invariant } from '@physlm/base';
+import { DataError } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import { type Progress, RunDirectory } from '@physlm/train';
+import { baseRun } from './base-run.js';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
 import { lawsDecidedBy } from './laws/index.js';
 import { criterion } from './laws/law.js';
-import type { Execution, Experiment, Recipe, Results, RunContext } from './recipes/recipe.js';
+import {
+  type Aborted,
+  type Execution,
+  type Experiment,
+  type Recipe,
+  type Results,
+  type RunContext,
+  runName,
+} from './recipes/recipe.js';
 import { figureData } from './report/document.js';
 import { type Judgement, renderReport } from './report/html.js';
 
@@ -19,9 +28,9 @@ export interface FinishedRun {
   readonly environment: Environment;
 }
 
-/** Where the run of an experiment goes unless told otherwise: the name says what it is, the digest tells it from all others. */
+/** Where the run of an experiment goes unless told otherwise. */
 export function runFolder(experiment: Experiment, runs = 'runs'): string {
-  return join(runs, `${experiment.name}-${digest(experiment).slice(0, 8)}`);
+  return join(runs, runName(experiment));
 }
 
 /** What `runRecipe` needs. */
@@ -35,12 +44,14 @@ export interface RunRecipeOptions {
   readonly resume: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  /** Recipes among which that of a run to start from is found; the package's when absent. */
+  readonly recipes?: ReadonlyMap<string, Recipe>;
+  /** Hears what happens before this run can start: that another one is made, or waited for. */
+  readonly tell?: (text: string) => void;
 }
 
 /** How a run ended. */
-export type RunOutcome =
-  | { readonly stopped: 'aborted'; readonly step: number; readonly checkpoint: string }
-  | { readonly stopped: 'finished'; readonly finished: FinishedRun };
+export type RunOutcome = Aborted | { readonly stopped: 'finished'; readonly finished: FinishedRun };
 
 /**
  * Executes an experiment in a run directory and leaves there `environment.json`, `report.html`, `figures/` and, last, so
@@ -54,11 +65,13 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   const before = resume ? run.readJson<Environment>('environment.json') : undefined;
   if (before !== undefined) requireSameDevice(before.device, device.name);
   const begin = performance.now();
+  // Time that went into the run that this one starts from, which counts it itself.
+  let elsewhere = 0;
   const now = currentEnvironment(device, command);
   const environmentSoFar = (): Environment => ({
     ...now,
     started: before?.started ?? now.started,
-    seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin) / 1000).toFixed(1)),
+    seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin - elsewhere) / 1000).toFixed(1)),
   });
   run.writeJson('environment.json', environmentSoFar());
   const { nStep } = experiment.train;
@@ -78,6 +91,14 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     device,
     resume,
     ...(signal && { signal }),
+    async base() {
+      const from = performance.now();
+      try {
+        return await baseRun(experiment, options);
+      } finally {
+        elsewhere += performance.now() - from;
+      }
+    },
     onProgress(progress) {
       // A run that is killed after this checkpoint resumes from it, so this is the time that counts.
       if (progress.phase === 'checkpoint') run.writeJson('environment.json', environmentSoFar());
@@ -115,8 +136,7 @@ async function executeOrStop(recipe: Recipe, experiment: Experiment, context: Ru
   } catch (error) {
     if (!(error instanceof StoppedMeasuring)) throw error;
     const checkpoint = context.run.latestCheckpoint();
-    invariant(checkpoint !== undefined, 'something was measured before training left a checkpoint');
-    return { stopped: 'aborted', step: checkpoint.step, checkpoint: checkpoint.path };
+    return { stopped: 'aborted', step: checkpoint?.step ?? 0, checkpoint: checkpoint?.path };
   }
 }
 

@@ -1,7 +1,7 @@
 import { PhyslmError } from '@physlm/base';
 import { gpt2 } from '@physlm/model';
 import { z } from 'zod';
-import type { Experiment, Recipe, RecipeOptions, Results, RunContext } from '../src/index.js';
+import type { Execution, Experiment, Recipe, RecipeOptions, Results, RunContext } from '../src/index.js';
 
 /** What a fake execution does next. */
 export type Behaviour = 'finish' | 'abort' | 'diverge' | 'interrupt' | 'terminate';
@@ -40,7 +40,7 @@ export class FakeRecipe implements Recipe {
     };
   }
 
-  execute(_: Experiment, { run, resume, signal, onProgress }: RunContext) {
+  execute(_: Experiment, { run, resume, signal, onProgress }: RunContext): Promise<Execution> {
     this.nExecution++;
     this.resumed = resume;
     onProgress?.({ phase: 'train', step: 5, nStep: 10, loss: 1.5, tokensPerSec: 1000, secondsLeft: 5 });

@@ -5,13 +5,13 @@ import { openDevice } from '@physlm/model';
 import { RunDirectory } from '@physlm/train';
 import { type Environment, requireSameDevice } from '../environment.js';
 import type { Experiment, Recipe } from '../recipes/recipe.js';
+import { lockRun } from '../run-lock.js';
 import { type FinishedRun, openFinishedRun, runRecipe, writeReport } from '../run-recipe.js';
 import { chooseDevice } from './choose-device.js';
 import { interruption } from './interruption.js';
-import { type Io, note } from './io.js';
+import { type Io, note, recipesOf } from './io.js';
 import type { ParentProcess } from './parent-process.js';
 import { ProgressLine } from './progress-line.js';
-import { lockRun } from './run-lock.js';
 
 /** One experiment to have finished, and how. */
 export interface ExecuteOptions {
@@ -93,6 +93,11 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
       command,
       resume: directory !== undefined,
       signal: interrupt.signal,
+      recipes: recipesOf(io),
+      tell(text) {
+        progress.stop();
+        note(io, text);
+      },
       onProgress(now) {
         progress.update(now);
         options.parent?.tell(now);
@@ -100,7 +105,11 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
     });
     progress.stop();
     if (outcome.stopped === 'finished') return outcome;
-    note(io, `Stopped after step ${outcome.step}; saved ${outcome.checkpoint}.`);
+    const { step, checkpoint } = outcome;
+    note(
+      io,
+      checkpoint === undefined ? 'Stopped before it began.' : `Stopped after step ${step}; saved ${checkpoint}.`,
+    );
     note(io, `To go on: ${again}${unfinished === 'resume' ? '' : ' --resume'}`);
     return { stopped: 'aborted', exitCode: interrupt.exitCode() };
   } finally {

@@ -1,7 +1,9 @@
+import { digest } from '@physlm/base';
 import type { Device, ModelConfig } from '@physlm/model';
 import type { Progress, RunDirectory, TrainConfig } from '@physlm/train';
 import type { z } from 'zod';
 import type { LineFigure, ReportDocument } from '../report/document.js';
+import type { FinishedRun } from '../run-recipe.js';
 import type { ParameterValue } from './run-command.js';
 
 /**
@@ -35,6 +37,13 @@ export interface Experiment {
   readonly model: ModelConfig;
   readonly train: TrainConfig;
   readonly evaluate: object;
+  /** The run whose last checkpoint training starts from. Part of what this experiment is; equal ones are one run. */
+  readonly start?: { readonly experiment: Experiment };
+}
+
+/** Name of an experiment's run directory: it says what it is, and the digest tells it from all others. */
+export function runName(experiment: Experiment): string {
+  return `${experiment.name}-${digest(experiment).slice(0, 8)}`;
 }
 
 /** A 95 % interval. */
@@ -65,12 +74,24 @@ export interface RunContext {
    * Parts must not depend on each other except through what they return. See `RunDirectory.measured`.
    */
   measured<T>(name: string, measure: () => T): Promise<T>;
+  /**
+   * The finished run of `experiment.start`, which lies beside this one. Makes it first when it is missing or unfinished, and
+   * waits while another process makes it. `aborted` when it was stopped: the execution then ends with the same value.
+   *
+   * @throws DataError naming its folder when that run is damaged.
+   */
+  base(): Promise<Aborted | { readonly stopped: 'finished'; readonly finished: FinishedRun }>;
+}
+
+/** Somebody asked to stop. `checkpoint`: where to go on from; undefined when there is none yet. */
+export interface Aborted {
+  readonly stopped: 'aborted';
+  readonly step: number;
+  readonly checkpoint: string | undefined;
 }
 
 /** How an execution ended. */
-export type Execution<R extends Results = Results> =
-  | { readonly stopped: 'aborted'; readonly step: number; readonly checkpoint: string }
-  | { readonly stopped: 'finished'; readonly results: R };
+export type Execution<R extends Results = Results> = Aborted | { readonly stopped: 'finished'; readonly results: R };
 
 /** What a recipe is asked for: a scale, a seed, and parameters that replace those of the scale. */
 export interface RecipeOptions {

@@ -1,6 +1,6 @@
 import type { Environment } from '../environment.js';
 import { boundText, type Verdict } from '../laws/law.js';
-import type { Expectation, Experiment } from '../recipes/recipe.js';
+import { type Expectation, type Experiment, runName } from '../recipes/recipe.js';
 import type { Figure, ReportDocument } from './document.js';
 import { count, duration, gibibytes } from './number-format.js';
 import { escapeHtml, figureHtml, page, tableBody, tableHtml } from './page.js';
@@ -108,6 +108,14 @@ function settingHtml(experiment: Experiment, environment: Environment | undefine
       ? ''
       : `<p>To run this again:</p><pre><code>${escapeHtml(environment.command)}</code></pre>`;
   const table = rows.length === 0 ? '' : tableBody({ columns: ['', ''], rows });
-  return `<section class="setting"><h2>Experiment and environment</h2>${again}${table}
+  return `<section class="setting"><h2>Experiment and environment</h2>${startHtml(experiment)}${again}${table}
 <details><summary>The experiment as JSON</summary><pre><code>${escapeHtml(JSON.stringify(experiment, null, 2))}</code></pre></details></section>`;
+}
+
+/** The run that this one started from, whose folder lies beside this one's. */
+function startHtml({ start }: Experiment): string {
+  if (start === undefined) return '';
+  const name = runName(start.experiment);
+  const link = `<a href="../${escapeHtml(encodeURIComponent(name))}/report.html">${escapeHtml(name)}</a>`;
+  return `<p>Training starts from the weights of ${link}.</p>`;
 }

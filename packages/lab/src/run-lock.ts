@@ -16,6 +16,14 @@ interface Holder {
   readonly started?: string;
 }
 
+/** How to wait for another process. */
+export interface LockOptions {
+  /** How long to wait, in ms; half a minute when absent. */
+  readonly waitMs?: number;
+  /** Aborting ends the wait. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** How long to wait for a process that is saving, and how often to look. */
 const [WAIT_MS, LOOK_MS] = [30_000, 200];
 /** A process on another machine renews its lock; one that has not for this long is taken to be gone. */
@@ -25,10 +33,17 @@ const [RENEW_MS, STALE_MS] = [20_000, 600_000];
  * Keeps a second process out of a run directory, as a killed sweep that is started again while its runs still save
  * would be. Waits for a holder that may be ending; a lock whose process is gone does not count.
  *
+ * @returns undefined when the wait was aborted.
  * @throws ConfigError naming the process when it keeps the run.
  * @throws OutputError when the lock cannot be written.
  */
-export async function lockRun(path: string, tell: (text: string) => void, waitMs = WAIT_MS): Promise<RunLock> {
+export function lockRun(path: string, tell: (text: string) => void): Promise<RunLock>;
+export function lockRun(path: string, tell: (text: string) => void, options: LockOptions): Promise<RunLock | undefined>;
+export async function lockRun(
+  path: string,
+  tell: (text: string) => void,
+  { waitMs = WAIT_MS, signal }: LockOptions = {},
+): Promise<RunLock | undefined> {
   const file = join(path, 'run.lock');
   const started = startOf(process.pid);
   const mine: Holder = { pid: process.pid, host: hostname(), ...(started !== undefined && { started }) };
@@ -63,6 +78,7 @@ export async function lockRun(path: string, tell: (text: string) => void, waitMs
     if (!told) tell(`Waiting for ${who}, which works on this run.`);
     told = true;
     await sleep(LOOK_MS);
+    if (signal?.aborted) return undefined;
   }
   const renew = setInterval(() => {
     const now = new Date();
