@@ -1,4 +1,4 @@
-// Softmax attention over packed rows: the ops, the arithmetic in f32, and decoding. See Dao 2023, arXiv:2307.08691. The
+// Softmax attention over packed rows: the ops, and the arithmetic in f32. See Dao 2023, arXiv:2307.08691. The
 // pattern never exists in memory; backward recomputes it from the log-sum-exp. Backward is two kernels, one for the
 // gradients of keys and values and one for those of queries: every gradient has one owner that adds in a fixed order, so
 // results are bitwise reproducible. Scratch: B·H·T floats.
@@ -23,18 +23,6 @@ DEVICE float dot(const float* a, const float* b, int64_t K) {
   float total = 0;
   for (int64_t k = 0; k < K; k++) total += a[k] * b[k];
   return total;
-}
-
-DEVICE float octet_sum(float v) {
-  for (int mask = 4; mask > 0; mask /= 2) v += gpu::shuffle_xor(v, mask);
-  return v;
-}
-DEVICE float octet_max(float v) {
-  for (int mask = 4; mask > 0; mask /= 2) {
-    const float other = gpu::shuffle_xor(v, mask);
-    v = other > v ? other : v;
-  }
-  return v;
 }
 
 DEVICE int64_t head_base(const Attention& a, int64_t b, int64_t column) { return b * a.T * a.P + column * a.K; }
@@ -90,15 +78,15 @@ __global__ void forward(Attention a) {
   if (a.lse && part == 0) a.lse[(b * a.H + h) * a.T + t] = top + logf(total);
 }
 
-/** delta[b][h][t] = Σ_k dO·o, a warp each. */
-__global__ void deltas(Attention a) {
+/** products[b][h][t] = Σ_k x·y over a head, a warp each. */
+__global__ void multiply_heads(Floats x, Floats y, int64_t B, int64_t T, int64_t H, int64_t K, float* products) {
   const int64_t at = (int64_t)blockIdx.x * (kBlock / kWarp) + warp_index();
-  if (at >= a.B * a.H * a.T) return;
-  const int64_t t = at % a.T, h = at / a.T % a.H, b = at / a.T / a.H, from = (b * a.T + t) * a.H * a.K + h * a.K;
+  if (at >= B * H * T) return;
+  const int64_t t = at % T, h = at / T % H, b = at / T / H, from = (b * T + t) * H * K + h * K;
   float total = 0;
-  for (int64_t k = lane_index(); k < a.K; k += kWarp) total += load_one(a.dO, from + k) * load_one(a.o, from + k);
+  for (int64_t k = lane_index(); k < K; k += kWarp) total += load_one(x, from + k) * load_one(y, from + k);
   total = warp_sum(total);
-  if (lane_index() == 0) a.delta[at] = total;
+  if (lane_index() == 0) products[at] = total;
 }
 
 __global__ void backward_queries(Attention a) {
@@ -196,62 +184,6 @@ __global__ void backward_keys(Attention a) {
   }
 }
 
-// --- decoding ----------------------------------------------------------------------------------------------------------------
-
-constexpr int kStepBlock = 128;
-
-/** One new position for a (batch, query head): scores of all rows so far in shared memory, then their mean of values. */
-__global__ void step(Floats qkv, Floats o, const float* k_old, const float* v_old, float* k_cache, float* v_cache,
-                     const int32_t* positions, int64_t S, int64_t H, int64_t G, int64_t K, float scale, uint64_t* problem) {
-  float* const scores = gpu::shared<float>();  // [S], then the query [K], then room for sums
-  float* const q = scores + S;
-  float* const room = q + K;
-  const int64_t b = blockIdx.y, h = blockIdx.x, g = h * G / H, P = (H + 2 * G) * K;
-  const int64_t position = positions[0];
-  if (position < 0 || position >= S) {
-    if (threadIdx.x == 0) report(problem, kBadPosition, b, (int32_t)position);
-    return;
-  }
-  const int64_t key_at = b * P + (H + g) * K, value_at = b * P + (H + G + g) * K, row = G * K;
-  const int64_t cache = (b * S * G + g) * K;
-  for (int64_t k = threadIdx.x; k < K; k += kStepBlock) {
-    q[k] = load_one(qkv, b * P + h * K + k);
-    if (h % (H / G) == 0) {  // one head of the group writes the new row; all read it from where it came
-      k_cache[cache + position * row + k] = load_one(qkv, key_at + k);
-      v_cache[cache + position * row + k] = load_one(qkv, value_at + k);
-    }
-  }
-  gpu::sync();
-  float top = -3e38f;
-  for (int64_t j = warp_index(); j <= position; j += kStepBlock / kWarp) {
-    float total = 0;
-    for (int64_t k = lane_index(); k < K; k += kWarp)
-      total += q[k] * (j == position ? load_one(qkv, key_at + k) : k_old[cache + j * row + k]);
-    total = warp_sum(total) * scale;
-    if (lane_index() == 0) scores[j] = total;
-    top = total > top ? total : top;
-  }
-  if (lane_index() == 0) room[warp_index()] = top;
-  gpu::sync();
-  for (int w = 0; w < kStepBlock / kWarp; w++) top = room[w] > top ? room[w] : top;
-  float total = 0;
-  for (int64_t j = threadIdx.x; j <= position; j += kStepBlock) {
-    scores[j] = expf(scores[j] - top);
-    total += scores[j];
-  }
-  total = block_sum(total, room);
-  for (int64_t k = threadIdx.x; k < K; k += kStepBlock) {
-    float sum = 0;
-    for (int64_t j = 0; j < position; j++) sum += scores[j] * v_old[cache + j * row + k];
-    store_one(o, b * H * K + h * K + k, (sum + scores[position] * load_one(qkv, value_at + k)) / total);
-  }
-}
-
-__global__ void copy_floats(const float* from, float* to, int64_t n) {
-  const int64_t i = (int64_t)blockIdx.x * kBlock + threadIdx.x;
-  if (i < n) to[i] = from[i];
-}
-
 // --- host --------------------------------------------------------------------------------------------------------------------
 
 int32_t read_heads(Attention& a, const double* attrs) {
@@ -271,14 +203,14 @@ int32_t read_heads(Attention& a, const double* attrs) {
   return PHYSLM_OK;
 }
 
-int32_t expect(const char* what, int64_t expected, int64_t got) {
-  if (expected == got) return PHYSLM_OK;
-  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[%s] expected %lld, got %lld", what, (long long)expected, (long long)got);
-}
-
 bool aligned(const Floats& x) { return (uintptr_t)x.data % 16 == 0; }
 
 }  // namespace
+
+void head_products(Floats x, Floats y, int64_t B, int64_t T, int64_t H, int64_t K, float* products) {
+  const int64_t n = B * H * T;
+  if (n > 0) start(multiply_heads, dim3((unsigned)ceil_div(n, kBlock / kWarp)), kBlock, 0, x, y, B, T, H, K, products);
+}
 
 int32_t attend_f32(const Attention& a) {
   const size_t bytes = (3 * kTile * (a.K + 1) + kTile * (kTile + 1)) * sizeof(float);
@@ -326,29 +258,6 @@ OP(attention_backward) {
   if (a.B * a.T == 0) return PHYSLM_OK;
   a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
   if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
-  start(deltas, dim3((unsigned)ceil_div(a.B * a.H * a.T, kBlock / kWarp)), kBlock, 0, a);
+  head_products(a.dO, a.o, a.B, a.T, a.H, a.K, a.delta);
   return a.qkv.half && a.K <= 128 ? attend_backward_bf16(a) : attend_backward_f32(a);
-}
-
-OP(attentionStep_forward) {
-  Attention a = {leading(in[0], 1), 1, axis(in[0], 1)};
-  if (int32_t status = read_heads(a, attrs)) return status;
-  if (int32_t status = expect("o columns", a.H * a.K, axis(out[0], 1))) return status;
-  if (int32_t status = expect("kCache heads", a.G, axis(in[1], 2))) return status;
-  if (int32_t status = expect("kCache width", a.K, axis(in[1], 1))) return status;
-  const int64_t S = axis(in[1], 3), n = elements(in[1]);
-  const size_t bytes = (S + a.K + kStepBlock / kWarp) * sizeof(float);
-  if (bytes > (160 << 10))
-    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[kCache] expected at most 40000 positions, got %lld", (long long)S);
-  uint64_t* const problem = problem_record();
-  if (!problem) return PHYSLM_OUT_OF_MEMORY;
-  if (n == 0) return PHYSLM_OK;
-  for (int c = 1; c <= 2; c++)
-    if (out[c].data != in[c].data)
-      start(copy_floats, dim3((unsigned)ceil_div(n, kBlock)), kBlock, 0, static_cast<const float*>(in[c].data),
-            static_cast<float*>(out[c].data), n);
-  start(step, dim3((unsigned)a.H, (unsigned)a.B), kStepBlock, bytes, floats(in[0]), floats(out[0]),
-        static_cast<const float*>(in[1].data), static_cast<const float*>(in[2].data), static_cast<float*>(out[1].data),
-        static_cast<float*>(out[2].data), static_cast<const int32_t*>(in[3].data), S, a.H, a.G, a.K, a.scale, problem);
-  return PHYSLM_OK;
 }

@@ -2,7 +2,7 @@
 #ifndef PHYSLM_CUDA_ATTENTION_H
 #define PHYSLM_CUDA_ATTENTION_H
 
-#include "common.h"
+#include "kernel.h"
 
 /** Axes: B batch, T position, P packed columns (H query, G key, G value heads of K), H query head, G kv head. */
 struct Attention {
@@ -24,5 +24,26 @@ int32_t attend_backward_bf16(const Attention& a);
 /** f32 arithmetic on rows of any kind, heads up to 256 wide. */
 int32_t attend_f32(const Attention& a);
 int32_t attend_backward_f32(const Attention& a);
+
+/** products[b][h][t] = Σ_k x·y over heads of rows [B][T][H·K]: what the slopes of a softmax are shifted by. */
+void head_products(Floats x, Floats y, int64_t B, int64_t T, int64_t H, int64_t K, float* products);
+
+/** Sums and maxima over the eight threads of a row. */
+DEVICE float octet_sum(float v) {
+  for (int mask = 4; mask > 0; mask /= 2) v += gpu::shuffle_xor(v, mask);
+  return v;
+}
+DEVICE float octet_max(float v) {
+  for (int mask = 4; mask > 0; mask /= 2) {
+    const float other = gpu::shuffle_xor(v, mask);
+    v = other > v ? other : v;
+  }
+  return v;
+}
+
+inline int32_t expect(const char* what, int64_t expected, int64_t got) {
+  if (expected == got) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[%s] expected %lld, got %lld", what, (long long)expected, (long long)got);
+}
 
 #endif

@@ -5,7 +5,7 @@
 // cross tiles go to scratch and are added tile by tile. Scratch: 16 bytes a row, 2·D floats a tile.
 #include <math.h>
 
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 #ifndef PHYSLM_CUDA_GEMM_H
 #define PHYSLM_CUDA_GEMM_H
 
-#include "common.h"
+#include "kernel.h"
 
 /** One operand. Element (i, k) is data[i·ld + k], or data[k·ld + i] when turned; i is a row of A or a column of B. */
 struct Operand {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "../cpp/signature.h"
-#include "common.h"
+#include "kernel.h"
 
 #define KERNEL(name, axes, n_attrs, in_place)                                                                         \
   int32_t name##_cuda(const physlm_tensor*, int32_t, physlm_tensor*, int32_t, const double*, int32_t, physlm_stream*);

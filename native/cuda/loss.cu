@@ -1,6 +1,6 @@
 // Cross-entropy of rows of logits against target tokens, in nats. A block does a row: forward reads it once and keeps the
 // log-sum-exp; backward reads it once and may write the gradient over it.
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 // A warp does a row. Forward reads x once from memory (twice more from cache) and writes y; backward reads x and dy and
 // writes dx. Gradients of gain and bias: each warp adds its rows, the block its warps, a second kernel the blocks, all in an
 // order that the shape alone decides. Scratch: blocks · 2D floats.
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // Gradient norm and AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with clipping, one pass over one flat arena. The
 // learning rate and all else that changes from step to step lies in memory, so a captured step needs no update.
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // Ops on elements, and sums over rows that other kernels share. Any output may be exactly an input's memory where the op is
 // declared in place: each thread reads its elements before it writes them. Traffic: each tensor once.
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 
@@ -111,6 +111,47 @@ struct SiluGateBackward {
   }
 };
 
+/** Columns start … of rows of W as rows of N; i runs over the narrow ones. */
+template <int V>
+struct Slice {
+  Floats wide, narrow;
+  int64_t W, N, first;
+  __device__ void operator()(int64_t i) const {
+    float x[V];
+    load(wide, i / N * W + first + i % N, x);
+    store(narrow, i, x);
+  }
+};
+
+/** The same put back among zeros; i runs over the wide rows. */
+template <int V>
+struct Pad {
+  Floats wide, narrow;
+  int64_t W, N, first;
+  __device__ void operator()(int64_t i) const {
+    const int64_t column = i % W - first;
+    float x[V] = {};
+    if (column >= 0 && column < N) load(narrow, i / W * N + column, x);
+    store(wide, i, x);
+  }
+};
+
+/** total[i] = Σ g[s][i] in order of s. */
+template <int V>
+struct SumSlices {
+  Floats g, total;
+  int64_t n, n_slices;
+  __device__ void operator()(int64_t i) const {
+    float sum[V], x[V];
+    load(g, i, sum);
+    for (int64_t s = 1; s < n_slices; s++) {
+      load(g, s * n + i, x);
+      for (int j = 0; j < V; j++) sum[j] += x[j];
+    }
+    store(total, i, sum);
+  }
+};
+
 template <template <int> class F, class... Fields>
 void over(bool eights, int64_t n, Fields... fields) {
   if (eights)
@@ -123,6 +164,20 @@ int32_t gate_width(const physlm_tensor& wide, int64_t F) {
   if (axis(wide, 1) == 2 * F) return PHYSLM_OK;
   return physlm_fail(PHYSLM_BAD_ARGUMENT, "[x] expected %lld columns, twice the output's, got %lld", (long long)(2 * F),
                      (long long)axis(wide, 1));
+}
+
+/** Whether `narrow` is columns [first, …) of `wide`, on the last axis. */
+int32_t columns_within(const physlm_tensor& wide, const physlm_tensor& narrow, double at, int64_t first) {
+  if (at != wide.rank - 1)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[axis] expected the last, %d, got %g", wide.rank - 1, at);
+  if (first >= 0 && first + axis(narrow, 1) <= axis(wide, 1)) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[start] expected 0 <= start <= %lld, got %lld",
+                     (long long)(axis(wide, 1) - axis(narrow, 1)), (long long)first);
+}
+
+/** Whether eight columns of both lie together, in both. */
+bool columns_in_eights(const physlm_tensor& wide, const physlm_tensor& narrow, int64_t first) {
+  return in_eights(wide, axis(wide, 1)) && in_eights(narrow, axis(narrow, 1)) && first % 8 == 0;
 }
 
 // --- sums over rows --------------------------------------------------------------------------------------------------------
@@ -242,5 +297,27 @@ OP(siluGate_backward) {
   if (int32_t status = gate_width(in[0], F)) return status;
   over<SiluGateBackward>(in_eights(in[0], F) && in_eights(in[1], F) && in_eights(out[0], F), elements(in[1]), floats(in[0]),
                          floats(in[1]), floats(out[0]), F);
+  return PHYSLM_OK;
+}
+
+OP(slice_forward) {
+  const int64_t first = (int64_t)attrs[1];
+  if (int32_t status = columns_within(in[0], out[0], attrs[0], first)) return status;
+  over<Slice>(columns_in_eights(in[0], out[0], first), elements(out[0]), floats(in[0]), floats(out[0]), axis(in[0], 1),
+              axis(out[0], 1), first);
+  return PHYSLM_OK;
+}
+
+OP(pad_forward) {
+  const int64_t first = (int64_t)attrs[1];
+  if (int32_t status = columns_within(out[0], in[0], attrs[0], first)) return status;
+  over<Pad>(columns_in_eights(out[0], in[0], first), elements(out[0]), floats(out[0]), floats(in[0]), axis(out[0], 1),
+            axis(in[0], 1), first);
+  return PHYSLM_OK;
+}
+
+OP(sumSlices_forward) {
+  const int64_t n = elements(out[0]), slices = in[0].shape[0];
+  over<SumSlices>(in_eights(in[0], n) && in_eights(out[0], n), n, floats(in[0]), floats(out[0]), n, slices);
   return PHYSLM_OK;
 }

@@ -1,7 +1,7 @@
 // Rotary positions (Su et al. 2021, arXiv:2104.09864), GPT-NeoX halves: in each of the first nHead heads of a packed row,
 // dims i and i + dRotary/2 turn by position·base^(−2i/dRotary). A first kernel writes the table of cosines and sines from
 // doubles (scratch: T·dRotary floats), a second turns the rows and passes everything else through.
-#include "common.h"
+#include "kernel.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #ifndef PHYSLM_CUDA_TILES_H
 #define PHYSLM_CUDA_TILES_H
 
-#include "common.h"
+#include "kernel.h"
 
 /** Byte offset of 16-byte chunk `chunk` of row `row`; a row has kChunks: 4, 8 or 16. */
 template <int kChunks>

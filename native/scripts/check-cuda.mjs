@@ -44,6 +44,10 @@ const rules = [
   },
   { file: 'gemm', name: /multiply_bf16/, needs: ['HMMA', 'LDSM', 'LDGSTS'], bans: ['LDL', 'STL'] },
   { file: 'attention_bf16', name: /forward|backward/, needs: ['HMMA', 'LDSM', 'LDGSTS'], bans: ['LDL', 'STL'] },
+  { file: 'attention_position', name: /mix|slopes|slide/, needs: [], bans: ['LDL', 'STL', 'ATOMG', 'RED'] },
+  { file: 'attention_relative', name: /relative_/, needs: [], bans: ['LDL', 'STL', 'ATOMG', 'RED'] },
+  { file: 'decode', name: /step|join/, needs: [], bans: ['LDL', 'STL'] },
+  { file: 'position_mix', name: /mix|slopes/, needs: [], bans: ['LDL', 'STL', 'ATOMG', 'RED'] },
   { file: 'norm', name: /norm_/, needs: [], bans: ['LDL', 'STL', 'ATOMG', 'RED'] },
   { file: 'loss', name: /cross_entropy/, needs: [], bans: ['LDL', 'STL'] },
 ];

@@ -1,6 +1,7 @@
 import { Rng } from '@physlm/base';
 import {
   adamW,
+  attentionPattern,
   backward,
   buildModel,
   crossEntropy,
@@ -31,6 +32,9 @@ const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, tied': gpt2(2, 2, sizes),
   'gpt, odd widths': gpt2(1, 3, { ...sizes, dModel: 36, dVocab: 23, tied: false }),
   'llama, grouped heads': llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 96 }),
+  'gpt, relative': gpt2(1, 2, { ...sizes, position: 'relative', nDistance: 20 }),
+  'gpt, position': gpt2(1, 2, { ...sizes, position: 'position' }),
+  'gpt, uniform': gpt2(1, 4, { ...sizes, position: 'uniform' }),
 };
 
 interface Trained {
@@ -98,13 +102,30 @@ describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda$
 });
 
 describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
-  it('continues prompts as js does', () => {
-    const config = configs['llama, grouped heads']!;
-    const prompts = [[1, 2, 3], [4]];
-    const on = (device: Device): number[][] =>
-      generate(buildModel(device, config, new Rng('weights')), prompts, { nNew: 6 }).map((tokens) => [...tokens]);
-    expect(on(cuda('f32'))).toEqual(on(openDevice('js')));
-    expect(on(cuda('bf16')).map((tokens) => tokens.length)).toEqual([6, 6]);
+  it.each(['llama, grouped heads', 'gpt, relative', 'gpt, position', 'gpt, uniform'])(
+    'continues prompts as js does: %s',
+    (name) => {
+      const config = configs[name]!;
+      const prompts = [[1, 2, 3], [4]];
+      const on = (device: Device): number[][] =>
+        generate(buildModel(device, config, new Rng('weights')), prompts, { nNew: 6 }).map((tokens) => [...tokens]);
+      expect(on(cuda('f32'))).toEqual(on(openDevice('js')));
+      expect(on(cuda('bf16')).map((tokens) => tokens.length)).toEqual([6, 6]);
+    },
+  );
+
+  it.each(Object.entries(configs))('gives the attention pattern that js gives: %s', (_, config) => {
+    const on = (device: Device): number[][] => {
+      const ids = device.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], [2, 5], 'i32');
+      const model = buildModel(device, config, new Rng('weights'));
+      return Array.from(attentionPattern(model, ids, [0]), ({ rows }) => [...rows]);
+    };
+    const got = on(cuda('f32'));
+    const expected = on(openDevice('js'));
+    expect(got).toHaveLength(expected.length);
+    got.forEach((rows, i) => {
+      expect(distance(rows, expected[i]!)).toBeLessThan(1e-5);
+    });
   });
 
   it('keeps half of the bytes in bf16', () => {

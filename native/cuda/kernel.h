@@ -1,6 +1,6 @@
 // What every kernel file uses: elements that are f32 or bf16, sums over warps and blocks in a fixed order, launches.
-#ifndef PHYSLM_CUDA_COMMON_H
-#define PHYSLM_CUDA_COMMON_H
+#ifndef PHYSLM_CUDA_KERNEL_H
+#define PHYSLM_CUDA_KERNEL_H
 
 #include "platform.h"
 
