@@ -25,7 +25,24 @@ export {
 } from './attention-statistics.js';
 export { type Activations, type CollectOptions, collectActivations } from './collect-activations.js';
 export { type EditAt, type Replacement, replaceStates } from './edits.js';
+export {
+  type ControlState,
+  type EmbeddingControl,
+  type EmbeddingProbeExample,
+  type EmbeddingProbeOptions,
+  type EmbeddingProbeProgress,
+  type EmbeddingProbeResult,
+  type EmbeddingProbeRun,
+  type EmbeddingProbeSource,
+  embeddingProbe,
+  embeddingProbeSettings,
+  type ProbeAnswer,
+  type TrainedEmbeddingProbe,
+} from './embedding-probe.js';
+export type { EmbeddingProbeInput, EmbeddingReadout } from './embedding-probe-program.js';
+export type { CellScore, ClassScore, EmbeddingProbeScore, GroupScore } from './embedding-probe-score.js';
 export { type LinearProbeOptions, type LinearProbeResult, linearProbe } from './linear-probe.js';
+export { type ProbeLayersResult, type ProbeMatrix, probeLayers, probeMatrix } from './probe-matrix.js';
 export type { ProbeArchitecture } from './probe-program.js';
 export type { ProbeInterval, ProbeScore } from './probe-score.js';
 export {

@@ -55,6 +55,11 @@ function poissonThresholds(): readonly number[] {
   return thresholds;
 }
 
+/** The commonest label; of equals the smallest. */
+export function commonestOf(counts: Float64Array): number {
+  return counts.indexOf(counts.reduce((a, b) => Math.max(a, b)));
+}
+
 /**
  * 95 % percentile intervals of ratios Σ value / Σ n over groups that come one by one: each resample counts a group a
  * Poisson(1)-distributed number of times, so nothing but the resampled sums is kept. All ratios share the resamples, and a
@@ -63,20 +68,14 @@ function poissonThresholds(): readonly number[] {
  * @see Chamandy et al. 2012, "Estimating Uncertainty for Massive Data Streams", section 3: the Poisson bootstrap.
  */
 export class StreamBootstrap {
-  readonly #values: Float64Array[];
-  readonly #counts: Float64Array[];
+  readonly #values: Float64Array[] = [];
+  readonly #counts: Float64Array[] = [];
   readonly #times = new Uint8Array(N_RESAMPLE);
 
-  constructor(
-    nRatio: number,
-    private readonly rng: Rng,
-  ) {
-    this.#values = Array.from({ length: nRatio }, () => new Float64Array(N_RESAMPLE));
-    this.#counts = Array.from({ length: nRatio }, () => new Float64Array(N_RESAMPLE));
-  }
+  constructor(private readonly rng: Rng) {}
 
-  /** One group: its [value, n] in each ratio. */
-  add(group: number, ratios: readonly (readonly [number, number])[]): void {
+  /** A group, or a part of one: its [value, n] in each ratio; a hole, or n = 0, where it has none. */
+  add(group: number, ratios: readonly (readonly [number, number] | undefined)[]): void {
     const stream = this.rng.at(group);
     for (let j = 0; j < N_RESAMPLE; j++) {
       const word = stream.u32();
@@ -84,9 +83,12 @@ export class StreamBootstrap {
       while (times < POISSON.length && word >= POISSON[times]!) times++;
       this.#times[j] = times;
     }
-    for (const [i, [value, n]] of ratios.entries()) {
-      if (n === 0) continue;
-      const [values, counts] = [this.#values[i]!, this.#counts[i]!];
+    for (const [i, ratio] of ratios.entries()) {
+      if (ratio === undefined || ratio[1] === 0) continue;
+      const [value, n] = ratio;
+      this.#values[i] ??= new Float64Array(N_RESAMPLE);
+      this.#counts[i] ??= new Float64Array(N_RESAMPLE);
+      const [values, counts] = [this.#values[i], this.#counts[i]];
       for (let j = 0; j < N_RESAMPLE; j++) {
         values[j]! += this.#times[j]! * value;
         counts[j]! += this.#times[j]! * n;
@@ -96,7 +98,8 @@ export class StreamBootstrap {
 
   /** Of a ratio; undefined when no resample has any n. */
   interval(ratio: number): ProbeInterval | undefined {
-    const [values, counts] = [this.#values[ratio]!, this.#counts[ratio]!];
+    const [values, counts] = [this.#values[ratio], this.#counts[ratio]];
+    if (values === undefined || counts === undefined) return undefined;
     const means = values.map((value, j) => value / counts[j]!).filter((mean) => Number.isFinite(mean));
     if (means.length === 0) return undefined;
     means.sort();

@@ -6,8 +6,9 @@
 import { ConfigError, type ConfigProblem, DataError, PhyslmError, Rng } from '@physlm/base';
 import type { Device } from '@physlm/model';
 import type { ActivationSource } from './activation-stream.js';
+import { ControlTask } from './control-task.js';
 import { type ProbeArchitecture, type ProbeBatch, ProbeProgram } from './probe-program.js';
-import { type ProbeInterval, type ProbeScore, StreamBootstrap } from './probe-score.js';
+import { commonestOf, type ProbeInterval, type ProbeScore, StreamBootstrap } from './probe-score.js';
 
 /** Labels of one kind, such as the ancestors of one level. */
 export interface LabelFamily {
@@ -134,7 +135,7 @@ function* batchesOf(device: Device, options: TrainProbeOptions): Generator<void,
   const task = program(states.d);
   const control = program(states.d);
   const random = randomModel === undefined ? undefined : program(randomModel.d);
-  const controlTask = new ControlTask(labels, Math.min(nTrain, N_FREQUENCY), rng.fork('control'));
+  const controlTask = controlTaskOf(labels, Math.min(nTrain, N_FREQUENCY), rng.fork('control'));
   const counts = families.map(
     ({ nClass }): Trained => ({
       label: new Float64Array(nClass),
@@ -207,7 +208,7 @@ function* batchesOf(device: Device, options: TrainProbeOptions): Generator<void,
     return tallies;
   }
   const train = yield* judge(0, Math.min(nTrain, N_TRAIN_SCORED));
-  const bootstrap = new StreamBootstrap(RATIOS.length * families.length, rng.fork('interval'));
+  const bootstrap = new StreamBootstrap(rng.fork('interval'));
   const test = yield* judge(nTrain, nTrain + nTest, bootstrap);
   const interval = (g: number, ratio: (typeof RATIOS)[number]): ProbeInterval | undefined =>
     bootstrap.interval(RATIOS.length * g + RATIOS.indexOf(ratio));
@@ -285,47 +286,16 @@ function loadBatch(
   };
 }
 
-/** Random labels by key: a function of the stream, the family, the key and the frequencies. */
-class ControlTask {
-  /** By family: cumulative label frequencies. */
-  readonly #cumulative: readonly Float64Array[];
-  readonly #known: readonly Map<number, number>[];
-  readonly #streams: readonly Rng[];
-
-  constructor({ families, sentence }: ProbeLabels, nSentence: number, rng: Rng) {
-    const counts = families.map(({ nClass }) => new Float64Array(nClass));
-    for (let i = 0; i < nSentence; i++) {
-      for (const [g, list] of sentence(i).labels.entries()) {
-        // Labels out of range are refused, with their place, when the sentence is trained on.
-        for (const label of list) if (label >= 0 && label < (counts[g]?.length ?? 0)) counts[g]![label]!++;
-      }
+/** The control task of a source of sentences, with the frequencies of its first ones. */
+function controlTaskOf({ families, sentence }: ProbeLabels, nSentence: number, rng: Rng): ControlTask {
+  const counts = families.map(({ nClass }) => new Float64Array(nClass));
+  for (let i = 0; i < nSentence; i++) {
+    for (const [g, list] of sentence(i).labels.entries()) {
+      // Labels out of range are refused, with their place, when the sentence is trained on.
+      for (const label of list) if (label >= 0 && label < (counts[g]?.length ?? 0)) counts[g]![label]!++;
     }
-    this.#cumulative = counts.map((list) => {
-      const total = list.reduce((a, b) => a + b, 0);
-      let below = 0;
-      return list.map((n) => {
-        below += total === 0 ? 1 / list.length : n / total;
-        return below;
-      });
-    });
-    this.#known = families.map(() => new Map());
-    this.#streams = families.map(({ name }) => rng.fork(name));
   }
-
-  labels({ labels, keys }: SentenceLabels): Int32Array[] {
-    return labels.map((list, g) => list.map((label, i) => (label < 0 ? -1 : this.#labelOf(g, keys[i]!))));
-  }
-
-  #labelOf(family: number, key: number): number {
-    const known = this.#known[family]!.get(key);
-    if (known !== undefined) return known;
-    const cumulative = this.#cumulative[family]!;
-    const at = this.#streams[family]!.at(key >>> 0).uniform();
-    let label = 0;
-    while (label < cumulative.length - 1 && at >= cumulative[label]!) label++;
-    this.#known[family]!.set(key, label);
-    return label;
-  }
+  return new ControlTask(families, counts, rng);
 }
 
 /** What three probes said at the labelled positions of a sentence. */
@@ -432,11 +402,6 @@ function scoreOf(
     nTest: test.nRow,
     nTestSeen: test.nSeen,
   };
-}
-
-/** Of equals the smallest. */
-function commonestOf(counts: Float64Array): number {
-  return counts.indexOf(counts.reduce((a, b) => Math.max(a, b)));
 }
 
 /** Says why a loss is no number. */

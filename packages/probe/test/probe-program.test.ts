@@ -163,7 +163,7 @@ describe('several probes side by side', () => {
 
 describe('the bootstrap in a stream', () => {
   it('has the width of a binomial proportion, for groups of one', () => {
-    const bootstrap = new StreamBootstrap(1, new Rng(1));
+    const bootstrap = new StreamBootstrap(new Rng(1));
     for (let i = 0; i < 400; i++) bootstrap.add(i, [[i % 4 === 0 ? 1 : 0, 1]]);
     const { low, high } = bootstrap.interval(0)!;
     const half = 1.96 * Math.sqrt((0.25 * 0.75) / 400);
@@ -178,7 +178,7 @@ describe('the bootstrap in a stream', () => {
           { minLength: 30 },
         ),
         (order) => {
-          const [a, b] = [new StreamBootstrap(1, new Rng(2)), new StreamBootstrap(1, new Rng(2))];
+          const [a, b] = [new StreamBootstrap(new Rng(2)), new StreamBootstrap(new Rng(2))];
           for (let i = 0; i < 30; i++) a.add(i, [[i % 3, 2]]);
           for (const i of order) b.add(i, [[i % 3, 2]]);
           expect(a.interval(0)).toEqual(b.interval(0));
@@ -187,7 +187,7 @@ describe('the bootstrap in a stream', () => {
       { numRuns: 10 },
     );
     const width = (perGroup: number): number => {
-      const bootstrap = new StreamBootstrap(1, new Rng(3));
+      const bootstrap = new StreamBootstrap(new Rng(3));
       for (let i = 0; i < 400 / perGroup; i++) bootstrap.add(i, [[(i % 2) * perGroup, perGroup]]);
       const { low, high } = bootstrap.interval(0)!;
       return high - low;
@@ -195,6 +195,6 @@ describe('the bootstrap in a stream', () => {
     expect(width(16)).toBeGreaterThan(2.5 * width(1));
   });
   it('has no interval without rows', () => {
-    expect(new StreamBootstrap(1, new Rng(1)).interval(0)).toBeUndefined();
+    expect(new StreamBootstrap(new Rng(1)).interval(0)).toBeUndefined();
   });
 });
