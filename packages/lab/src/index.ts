@@ -47,6 +47,7 @@ export {
   type BarFigure,
   type Figure,
   figureData,
+  type HeatFigure,
   type IntervalFigure,
   type LineFigure,
   type ReportDocument,

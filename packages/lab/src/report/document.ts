@@ -62,8 +62,24 @@ export interface IntervalFigure {
   readonly names: { readonly value: string; readonly interval: string; readonly single: string };
 }
 
+/** Numbers over two lists of names, as colours with the numbers on them. */
+export interface HeatFigure {
+  readonly kind: 'heat';
+  readonly id: string;
+  readonly title: string;
+  readonly caption: string;
+  /** Names from left to right. */
+  readonly x: { readonly label: string; readonly names: readonly string[] };
+  /** Names from top to bottom. */
+  readonly y: { readonly label: string; readonly names: readonly string[] };
+  /** What the numbers are, and the ends of the scale of colours; numbers beyond them take the colours of the ends. */
+  readonly value: { readonly label: string; readonly min: number; readonly max: number };
+  /** values[row][column]; undefined leaves a gap. */
+  readonly values: readonly (readonly (number | undefined)[])[];
+}
+
 /** A picture, and the numbers it is drawn from. */
-export type Figure = LineFigure | BarFigure | IntervalFigure;
+export type Figure = LineFigure | BarFigure | IntervalFigure | HeatFigure;
 
 /** Rows of text under headings. The first column names the row. */
 export interface Table {
@@ -108,6 +124,12 @@ export function figureData(figure: Figure): {
         high,
         singles.map((single) => Number(single.toPrecision(6))).join(' '),
       ]),
+    };
+  }
+  if (figure.kind === 'heat') {
+    return {
+      columns: [`${figure.y.label} \\ ${figure.x.label}`, ...figure.x.names],
+      rows: figure.y.names.map((name, i) => [name, ...figure.x.names.map((_, j) => figure.values[i]?.[j] ?? '')]),
     };
   }
   const rows: (string | number)[][] = figure.series.flatMap(({ name, points }) => points.map(([x, y]) => [name, x, y]));

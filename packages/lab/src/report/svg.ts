@@ -1,4 +1,4 @@
-import type { BarFigure, Figure, IntervalFigure, LineFigure } from './document.js';
+import type { BarFigure, Figure, HeatFigure, IntervalFigure, LineFigure } from './document.js';
 
 /** Colours of figures, in the order of use. Chosen to keep apart for colour-blind readers and on paper. */
 const COLOURS = {
@@ -68,11 +68,13 @@ export async function renderSvg(figure: Figure): Promise<string> {
 function heightOf(figure: Figure): number {
   if (figure.kind === 'bar') return 110 + 44 * figure.categories.length;
   if (figure.kind === 'interval') return 110 + 40 * figure.rows.length;
+  if (figure.kind === 'heat') return heatMargins(figure).top + HEAT.cell * figure.y.names.length + HEAT.bottom;
   return HEIGHT + LEGEND.row * Math.max(0, legendRows(figure) - 2);
 }
 
 function optionOf(figure: Figure): object {
   if (figure.kind === 'bar') return barOption(figure);
+  if (figure.kind === 'heat') return heatOption(figure);
   return figure.kind === 'interval' ? intervalOption(figure) : lineOption(figure);
 }
 
@@ -311,6 +313,110 @@ function intervalOption({ x, rows, names }: IntervalFigure): object {
         itemStyle: { color: COLOURS.accent },
         z: 4,
       },
+    ],
+  };
+}
+
+/** In pixels; `letter` is the width of one in a name. */
+const HEAT = { cell: 34, gap: 2, right: 22, bottom: 14, letter: 6.9, steps: 5, step: 44 } as const;
+/** Opacity of the least and of the greatest value: dark text stays readable on a light page, light text on a dark one. */
+const HEAT_OPACITY = [0.04, 0.62] as const;
+
+/** Room for the names, and whether those of columns are too long to lie flat. */
+function heatMargins({ x, y }: HeatFigure): Readonly<Record<'left' | 'right' | 'top' | 'cell', number>> & {
+  readonly slanted: boolean;
+} {
+  const longest = (names: readonly string[]): number => HEAT.letter * Math.max(0, ...names.map((name) => name.length));
+  const left = Math.min(260, 26 + Math.max(longest(y.names), longest([y.label])));
+  const cellOf = (right: number): number => (WIDTH - left - right) / x.names.length;
+  const slanted = longest(x.names) > cellOf(HEAT.right) - 4;
+  // A slanted name begins at the middle of its cell.
+  const right = slanted ? Math.max(HEAT.right, 0.8 * longest(x.names) - cellOf(HEAT.right) / 2) : HEAT.right;
+  return { left, right, top: 84 + (slanted ? 0.6 * longest(x.names) : 10), slanted, cell: cellOf(right) };
+}
+
+/** A rectangle for each number, in one colour whose strength is the number; a scale of five above on the right. */
+function heatOption(figure: HeatFigure): object {
+  const { x, y, value, values } = figure;
+  const { left, right, top, slanted, cell } = heatMargins(figure);
+  // To a thousandth of the scale.
+  const digits = Math.max(0, 3 - Math.ceil(Math.log10(value.max - value.min)));
+  const round = (number: number): string => String(Number(number.toFixed(digits)));
+  const rectangle = (column: number, row: number, number: number, label: string): object => {
+    const share = Math.min(1, Math.max(0, (number - value.min) / (value.max - value.min)));
+    const opacity = HEAT_OPACITY[0] + (HEAT_OPACITY[1] - HEAT_OPACITY[0]) * share;
+    return {
+      value: [column, row],
+      itemStyle: { color: COLOURS.accent, opacity: Number(opacity.toFixed(3)) },
+      label: { show: true, ...textStyle, color: COLOURS.text, fontSize: 12, formatter: label, opacity: 1 },
+    };
+  };
+  const layer = (size: readonly number[], data: readonly object[], index: number): object => {
+    const axes = { xAxisIndex: index, yAxisIndex: index };
+    return { type: 'scatter', symbol: 'rect', symbolSize: size, data, ...axes, silent: true };
+  };
+  const category = (data: readonly string[], rest: object): object => ({
+    type: 'category',
+    data,
+    axisTick: { show: false },
+    axisLine: { show: false },
+    axisLabel: { ...textStyle, color: COLOURS.text, interval: 0 },
+    nameTextStyle: textStyle,
+    ...rest,
+  });
+  const steps = Array.from(
+    { length: HEAT.steps },
+    (_, i) => value.min + ((value.max - value.min) * i) / (HEAT.steps - 1),
+  );
+  const quiet = { show: true, axisLabel: { show: false } };
+  return {
+    ...frame,
+    legend: { show: false },
+    grid: [
+      { top, left, right, height: HEAT.cell * y.names.length },
+      { top: 8, right: HEAT.right, width: HEAT.step * HEAT.steps, height: 20 },
+    ],
+    xAxis: [
+      category(x.names, {
+        position: 'top',
+        axisLabel: { ...textStyle, color: COLOURS.text, interval: 0, rotate: slanted ? -35 : 0 },
+        name: x.label,
+        nameLocation: 'middle',
+        nameGap: top - 58,
+      }),
+      category(steps.map(String), { ...quiet, gridIndex: 1 }),
+    ],
+    yAxis: [
+      category(y.names, {
+        inverse: true,
+        name: y.label,
+        nameLocation: 'start',
+        nameGap: 12,
+        nameTextStyle: { ...textStyle, align: 'right', padding: [0, 8, 0, 0] },
+      }),
+      category([''], {
+        ...quiet,
+        gridIndex: 1,
+        name: value.label,
+        nameLocation: 'middle',
+        nameRotate: 0,
+        nameGap: 10,
+        nameTextStyle: { ...textStyle, align: 'right' },
+      }),
+    ],
+    series: [
+      layer(
+        [cell - HEAT.gap, HEAT.cell - HEAT.gap],
+        values.flatMap((row, i) =>
+          row.flatMap((number, j) => (number === undefined ? [] : [rectangle(j, i, number, round(number))])),
+        ),
+        0,
+      ),
+      layer(
+        [HEAT.step - HEAT.gap, 18],
+        steps.map((number, i) => rectangle(i, 0, number, round(number))),
+        1,
+      ),
     ],
   };
 }
