@@ -256,6 +256,7 @@ OP(attention_backward) {
   a.dqkv = floats(out[0]);
   a.chunks = a.K % 8 == 0 && aligned(a.qkv) && aligned(a.dO);
   if (a.B * a.T == 0) return PHYSLM_OK;
+  if (suits_backward_sm90(a)) return attend_backward_sm90(a);
   a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
   if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
   head_products(a.dO, a.o, a.B, a.T, a.H, a.K, a.delta);

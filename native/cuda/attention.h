@@ -15,9 +15,11 @@ struct Attention {
   int chunks;               // whether heads can be read 16 bytes at a time
 };
 
-/** Hopper's own tensor cores: bf16 rows and heads of 32, 64 or 128; ask suits_sm90 first. */
+/** Hopper's own tensor cores: bf16 rows and heads of 32, 64 or 128; ask first. `delta` is not looked at. */
 bool suits_sm90(const Attention& a);
 int32_t attend_sm90(const Attention& a);
+bool suits_backward_sm90(const Attention& a);
+int32_t attend_backward_sm90(Attention a);
 /** Tensor cores: bf16 rows and heads up to 128 wide. */
 int32_t attend_bf16(const Attention& a);
 int32_t attend_backward_bf16(const Attention& a);

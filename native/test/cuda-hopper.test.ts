@@ -49,6 +49,27 @@ function forward(shape: Shape, qkv: ArrayLike<number>, kind: Kind = 'bf16'): [Fl
 const random = ({ B, T, H, G, K }: Shape): Float64Array =>
   Float64Array.from(noise(B * T * (H + 2 * G) * K, 1), (x) => toBf16(x * 1.5));
 
+/** Gradients of the packed rows, from o and lse in doubles. */
+function backward(
+  shape: Shape,
+  qkv: Float64Array,
+  d: Float64Array,
+  o: Float64Array,
+  lse: Float64Array,
+  kind: Kind = 'bf16',
+) {
+  const { B, T, H, G, K } = shape;
+  const rows = (data: Float64Array, n: number): Operand => ({ shape: [B, T, n], kind: 'bf16', data });
+  return runCuda(
+    'attention_backward',
+    [rows(qkv, (H + 2 * G) * K), rows(o, H * K), { shape: [B, H, T], data: lse }, rows(d, H * K)],
+    [{ shape: [B, T, (H + 2 * G) * K], kind }],
+    attrsOf(shape),
+  )[0]!;
+}
+
+const seedOf = ({ B, T, H, K }: Shape): Float64Array => Float64Array.from(noise(B * T * H * K, 2), toBf16);
+
 describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
   it.each(shapes.map((shape) => [show(shape), shape] as const))('comes close to doubles: %s', (_, shape) => {
     const { B, T, H, G, K, causal } = shape;
@@ -58,6 +79,24 @@ describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
       const [o, lse] = forward(shape, qkv, kind);
       expect(distance(o, expected.o)).toBeLessThan(kind === 'bf16' ? 4e-3 : 3e-3);
       expect(lse.every((v, i) => Math.abs(v - expected.lse[i]!) < 2e-5)).toBe(true);
+    }
+  });
+
+  it.each(shapes.map((shape) => [show(shape), shape] as const))('finds gradients close to doubles: %s', (_, shape) => {
+    const { B, T, H, G, K, causal } = shape;
+    const [qkv, d] = [random(shape), seedOf(shape)];
+    const expected = attention(qkv, d, B, T, H, G, K, causal);
+    for (const kind of ['bf16', 'f32'] as const) {
+      const got = backward(shape, qkv, d, expected.o, expected.lse, kind);
+      for (const [from, to] of [
+        [0, H * K],
+        [H * K, (H + G) * K],
+        [(H + G) * K, (H + 2 * G) * K],
+      ] as const) {
+        const part = (x: Float64Array): Float64Array =>
+          x.filter((__, i) => i % ((H + 2 * G) * K) >= from && i % ((H + 2 * G) * K) < to);
+        expect(distance(part(got), part(expected.grad)), `columns ${from} to ${to}`).toBeLessThan(8e-3);
+      }
     }
   });
 
@@ -116,18 +155,24 @@ describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
 
   it('gives the same bits in whatever order threads and blocks run, and may be left out', (context) => {
     if (cuda.description() !== 'emulated on the host') return context.skip('a GPU has its own order');
-    for (const shape of [shapes[3]!, shapes[5]!]) {
-      const qkv = random(shape);
+    for (const shape of [{ ...shapes[3]!, H: 1, G: 1 }, { ...shapes[2]!, B: 1, T: 150 }]) {
+      const [qkv, d] = [random(shape), seedOf(shape)];
       const first = forward(shape, qkv);
+      const gradient = backward(shape, qkv, d, ...first);
       for (const order of ['backward', '1', '2']) {
         process.env.PHYSLM_EMULATE_ORDER = order;
         expect(forward(shape, qkv), order).toEqual(first);
+        expect(backward(shape, qkv, d, ...first), order).toEqual(gradient);
       }
       process.env.PHYSLM_CUDA_WITHOUT = 'gemm attention_forward';
       const other = forward(shape, qkv);
-      delete process.env.PHYSLM_CUDA_WITHOUT;
       expect(other[1]).not.toEqual(first[1]);
       expect(distance(other[0], first[0])).toBeLessThan(3e-3);
+      expect(backward(shape, qkv, d, ...first)).toEqual(gradient);
+      process.env.PHYSLM_CUDA_WITHOUT = 'attention_backward';
+      expect(forward(shape, qkv)).toEqual(first);
+      expect(backward(shape, qkv, d, ...first)).not.toEqual(gradient);
+      delete process.env.PHYSLM_CUDA_WITHOUT;
     }
   });
 });
