@@ -1,8 +1,9 @@
 import { DataError, Rng } from '@physlm/base';
 import { PassOrder } from '../pass-order.js';
-import type { DocumentSource, Sample, Span } from '../sample.js';
+import type { DocumentSource, Sample } from '../sample.js';
 import type { Tokenizer } from '../tokenizer.js';
-import { ATTRIBUTES, type Attribute, type BioForm, PRONOUNS } from './form.js';
+import { ATTRIBUTES, type BioForm } from './form.js';
+import { FormPieces, type Piece, PieceWriter, pieceOf } from './piece-writer.js';
 import type { PersonDraw, Population } from './population.js';
 
 /** Endless fresh biographies, in passes over the people; see `biographies`. */
@@ -38,17 +39,6 @@ export interface PeopleRange {
 /** Passes over more people than this are drawn with replacement: an order of all of them would not fit in memory. */
 const MOST_ORDERED = 1 << 24;
 
-/** A stretch of text that encodes to the same tokens wherever it stands. */
-interface Piece {
-  readonly text: string;
-  readonly tokens: Int32Array;
-}
-
-interface SentencePieces {
-  readonly before: Piece;
-  readonly after: Piece;
-}
-
 /**
  * Online biographies, bioS(N): each document draws anew a template for each of the six sentences and their order
  * ("multi∞+permute"). The full name opens the first sentence, the pronoun the other five. Documents come in passes that
@@ -64,7 +54,7 @@ interface SentencePieces {
 export function biographies(population: Population, options: BiographiesOptions): Biographies {
   const { form } = population;
   const { seed, tokenizer, wording = 'fresh', tag = '', stream = 'biographies' } = options;
-  const { first, n } = requirePeople(options.people ?? { first: 0, n: population.nPeople }, population);
+  const { first, n } = requirePeople('biographies', options.people ?? { first: 0, n: population.nPeople }, population);
   const writer = new Writer(form, tokenizer, tag);
   const root = new Rng(seed).fork(stream);
   const documents = root.fork('documents');
@@ -93,10 +83,11 @@ export function biographies(population: Population, options: BiographiesOptions)
   };
 }
 
-function requirePeople({ first, n }: PeopleRange, { name, nPeople }: Population): PeopleRange {
+/** @throws DataError when the people are not in the population. */
+export function requirePeople(where: string, { first, n }: PeopleRange, { name, nPeople }: Population): PeopleRange {
   const whole = Number.isInteger(first) && Number.isInteger(n);
   if (whole && first >= 0 && n >= 1 && first + n <= nPeople) return { first, n };
-  throw new DataError(`biographies(${name}).people`, `people within 0 … ${nPeople - 1}`, `${n} from ${first}`);
+  throw new DataError(`${where}(${name}).people`, `people within 0 … ${nPeople - 1}`, `${n} from ${first}`);
 }
 
 function requireCount(where: string, index: number): void {
@@ -104,46 +95,18 @@ function requireCount(where: string, index: number): void {
   throw new DataError(`biographies.${where}`, 'an integer from 0', `${index}`);
 }
 
-/** Joins pieces that were encoded once: a document costs no more than copying its tokens. */
+/** Writes biographies of one form. */
 class Writer {
   readonly meanTokens: number;
   readonly minTokens: number;
-  readonly #first: readonly Piece[];
-  readonly #middle: readonly Piece[];
-  readonly #last: readonly Piece[];
-  readonly #pronouns: readonly Piece[];
-  readonly #months: readonly Piece[];
-  readonly #days: readonly Piece[];
-  readonly #years: readonly Piece[];
-  readonly #birthCities: readonly Piece[];
-  readonly #universities: readonly Piece[];
-  readonly #majors: readonly Piece[];
-  readonly #employers: readonly Piece[];
-  readonly #seats: readonly Piece[];
-  readonly #sentences: readonly (readonly SentencePieces[])[];
   readonly #tag: Piece;
-  readonly #pieces: Piece[] = [];
+  readonly #pieces: FormPieces;
+  readonly #writer = new PieceWriter();
   readonly #order: number[] = [];
 
   constructor(form: BioForm, tokenizer: Tokenizer, tag: string) {
-    const piece = (text: string): Piece => ({ text, tokens: tokenizer.encode(text) });
-    const inside = (pool: readonly string[]): Piece[] => pool.map((text) => piece(` ${text}`));
-    this.#tag = piece(tag);
-    this.#first = form.first.map(piece);
-    this.#middle = inside(form.middle);
-    this.#last = inside(form.last);
-    this.#pronouns = inside(PRONOUNS);
-    this.#months = inside(form.months);
-    this.#days = inside(form.days);
-    this.#years = inside(form.years);
-    this.#birthCities = inside(form.birthCities);
-    this.#universities = inside(form.universities);
-    this.#majors = inside(form.majors);
-    this.#employers = inside(form.employers);
-    this.#seats = inside(form.seats);
-    this.#sentences = ATTRIBUTES.map((attribute) =>
-      form.templates[attribute].map(({ before, after }) => ({ before: piece(before), after: piece(after) })),
-    );
+    this.#tag = pieceOf(tag, tokenizer);
+    this.#pieces = new FormPieces(form, tokenizer, { namesInside: false });
     const lengths = this.#lengths();
     this.meanTokens = lengths.reduce((sum, part) => sum + mean(part), this.#tag.tokens.length);
     this.minTokens = lengths.reduce((sum, part) => sum + Math.min(...part), this.#tag.tokens.length);
@@ -151,76 +114,22 @@ class Writer {
 
   write(index: number, person: number, draw: PersonDraw, rng: Rng): Sample {
     const pieces = this.#pieces;
-    const spans: Span[] = [];
-    pieces.length = 0;
-    let nToken = 0;
-    let nText = 0;
-    const add = (piece: Piece): void => {
-      pieces.push(piece);
-      nToken += piece.tokens.length;
-      nText += piece.text.length;
-    };
-    const label = (label: string, start: number, textStart: number): void => {
-      spans.push({ label, start, end: nToken, textStart, textEnd: nText });
-    };
-
+    const writer = this.#writer;
     this.#shuffleOrder(rng);
     for (let i = 0; i < this.#order.length; i++) {
       const attribute = this.#order[i]!;
       if (i === 0) {
-        add(this.#tag);
-        const [start, textStart] = [nToken, nText];
-        add(this.#first[draw.first]!);
-        add(this.#middle[draw.middle]!);
-        add(this.#last[draw.last]!);
-        label('name', start, textStart);
+        writer.add(this.#tag);
+        pieces.name(writer, draw);
       } else {
-        const [start, textStart] = [nToken, nText + 1];
-        add(this.#pronouns[draw.pronoun]!);
-        if (i === 1) label('pronoun', start, textStart);
+        pieces.pronoun(writer, draw, i === 1);
       }
-      const sentence = rng.pick(this.#sentences[attribute]!);
-      add(sentence.before);
-      const [start, textStart] = [nToken, nText + 1];
-      this.#addValue(ATTRIBUTES[attribute]!, draw, add);
-      label(ATTRIBUTES[attribute]!, start, textStart);
-      add(sentence.after);
+      const sentence = rng.pick(pieces.sentences[attribute]!);
+      writer.add(sentence.before);
+      pieces.value(writer, attribute, draw);
+      writer.add(sentence.after);
     }
-
-    const tokens = new Int32Array(nToken);
-    let text = '';
-    let at = 0;
-    for (const piece of pieces) {
-      // Pieces have one to a few tokens: a loop beats TypedArray.set.
-      for (let i = 0; i < piece.tokens.length; i++) tokens[at++] = piece.tokens[i]!;
-      text += piece.text;
-    }
-    return { index, text, tokens, spans, group: person };
-  }
-
-  #addValue(attribute: Attribute, draw: PersonDraw, add: (piece: Piece) => void): void {
-    switch (attribute) {
-      case 'birthDate':
-        add(this.#months[draw.month]!);
-        add(this.#days[draw.day]!);
-        add(this.#years[draw.year]!);
-        break;
-      case 'birthCity':
-        add(this.#birthCities[draw.birthCity]!);
-        break;
-      case 'university':
-        add(this.#universities[draw.university]!);
-        break;
-      case 'major':
-        add(this.#majors[draw.major]!);
-        break;
-      case 'employer':
-        add(this.#employers[draw.employer]!);
-        break;
-      case 'workCity':
-        add(this.#seats[draw.employer]!);
-        break;
-    }
+    return writer.finish(index, person);
   }
 
   #shuffleOrder(rng: Rng): void {
@@ -231,14 +140,13 @@ class Writer {
 
   /** Token counts of the choices for each part of a biography; each choice of a part is as likely as the others. */
   #lengths(): number[][] {
-    const count = (pool: readonly Piece[]): number[] => pool.map(({ tokens }) => tokens.length);
-    const pronouns = Array.from({ length: ATTRIBUTES.length - 1 }, () => this.#pronouns);
-    const names = [this.#first, this.#middle, this.#last];
-    const dates = [this.#months, this.#days, this.#years];
-    const values = [this.#birthCities, this.#universities, this.#majors, this.#employers, this.#seats];
+    const { pronouns, sentences } = this.#pieces;
+    const { name, values } = this.#pieces.lengths();
     return [
-      ...[...names, ...pronouns, ...dates, ...values].map(count),
-      ...this.#sentences.map((pool) => pool.map(({ before, after }) => before.tokens.length + after.tokens.length)),
+      ...name,
+      ...values,
+      ...Array.from({ length: ATTRIBUTES.length - 1 }, () => pronouns.map(({ tokens }) => tokens.length)),
+      ...sentences.map((pool) => pool.map(({ before, after }) => before.tokens.length + after.tokens.length)),
     ];
   }
 }

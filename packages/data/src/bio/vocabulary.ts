@@ -9,7 +9,7 @@ import { formOf, type Population, type PopulationName } from './population.js';
  */
 export function wordTokenizerFor(population: Population | PopulationName, more: readonly string[] = []): WordTokenizer {
   const name = typeof population === 'string' ? population : population.name;
-  const words = [...texts(formOf(name)), ...more].flatMap((text) => text.split(' '));
+  const words = [...formTexts(formOf(name)), ...more].flatMap((text) => text.split(' '));
   return new WordTokenizer(
     `${name}-words`,
     words.filter((word) => word !== '').map((word) => (word.length > 1 ? word.replace(/\.$/, '') : word)),
@@ -17,7 +17,7 @@ export function wordTokenizerFor(population: Population | PopulationName, more: 
 }
 
 /** Every piece of text that a biography of this form can be put together from, pieces that open a text without a space. */
-function texts(form: BioForm): string[] {
+export function formTexts(form: BioForm): string[] {
   const inside = [
     ...form.middle,
     ...form.last,
@@ -42,7 +42,7 @@ export function bioSUsedGpt2Tokens(): Int32Array {
   if (bioSTokens === undefined) {
     const gpt2 = new Gpt2Tokenizer();
     const used = new Set([gpt2.eos]);
-    for (const text of texts(formOf('bioS'))) for (const token of gpt2.encode(text)) used.add(token);
+    for (const text of formTexts(formOf('bioS'))) for (const token of gpt2.encode(text)) used.add(token);
     bioSTokens = Int32Array.from(used).sort();
   }
   return bioSTokens.slice();
