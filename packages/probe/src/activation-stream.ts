@@ -1,6 +1,6 @@
 // Hidden states of sentences, batch by batch: how much memory it takes does not depend on how many sentences there are.
 //
-// `streamActivations` runs a causal model over sentences and gives the states at chosen points and positions.
+// `streamActivations` runs a model over sentences and gives the states at chosen points and positions.
 // `modelActivations` and `modelPoints` give states on demand, as probes read them; `ActivationSource` is what probes need, so
 // that they read a running model, a store on disk or made-up states in the same way.
 import { ConfigError, DataError } from '@physlm/base';
@@ -12,8 +12,9 @@ import { type LanguageModel, type Recorded, type Tensor, Trace, type TracePlan }
 const LEAST_NATIVE_ROWS = 256;
 /** Lengths are rounded up to a multiple of this, so that few programs serve all batches. */
 const POSITION_STEP = 32;
-/** Programs kept for later batches; each holds its intermediate tensors. */
+/** Programs kept for later batches; each holds its intermediate tensors. Encoders need one for each length. */
 const MOST_PROGRAMS = 16;
+const MOST_ENCODER_PROGRAMS = 64;
 /** Positions that run at once unless the caller says otherwise: a matter of memory. */
 const BATCH_POSITIONS = 4096;
 
@@ -57,16 +58,17 @@ export interface ActivationBatch {
 }
 
 /**
- * Runs a causal model over sentences and gives chosen activations at chosen positions, batch by batch.
+ * Runs a model over sentences and gives chosen activations at chosen positions, batch by batch.
  *
  * Only what was asked for is computed: sentences are cut after their batch's last position, blocks behind the last point do
  * not run, sentences without positions do not either (their batch has no rows of theirs). A batch is padded to one length; a
- * causal model cannot see the padding, so the bits of a row depend neither on batch size nor on batch-mates nor on which other
- * points are read.
+ * causal model cannot see the padding. An encoder could, and what is cut off: its sentences run whole, and only those of equal
+ * length together. So the bits of a row depend neither on batch size nor on batch-mates nor on which other points are read.
  *
  * @throws ConfigError when a path matches no activation (naming the nearest) or one without axes BT, and when `batchSize` is
  * not a positive integer.
- * @throws DataError when a position is outside its sentence or the model's context, or a token outside the vocabulary.
+ * @throws DataError when a position is outside its sentence or the model's context, or a token outside the vocabulary, or when
+ * an encoder's context ends before a sentence does.
  */
 export function* streamActivations(
   model: LanguageModel,
@@ -154,9 +156,10 @@ interface Program {
   readonly run: Recorded<Record<string, Tensor>>;
 }
 
-/** The recorded forward passes behind both: one for each number of sentences and padded length. */
+/** The recorded forward passes behind both: one for each number of sentences and padded length, or an encoder's exact one. */
 export class ActivationReader {
   readonly batchSize: number;
+  readonly #causal: boolean;
   readonly #programs = new Map<string, Program>();
   readonly #nFront: number;
 
@@ -168,12 +171,7 @@ export class ActivationReader {
   ) {
     const { batchSize, first, at } = options;
     const { nCtx, dVocab } = model.config;
-    if ('causal' in model.config && model.config.causal === false) {
-      throw new ConfigError(
-        [{ path: `${where}.model`, expected: 'a causal model', got: 'an encoder (causal: false)' }],
-        'Batches are cut and padded, which an encoder would see.',
-      );
-    }
+    this.#causal = !('causal' in model.config) || model.config.causal !== false;
     if (batchSize !== undefined && !(Number.isInteger(batchSize) && batchSize > 0)) {
       const got = String(batchSize);
       throw new ConfigError([{ path: `${where}.batchSize`, expected: 'a positive integer', got }]);
@@ -212,44 +210,79 @@ export class ActivationReader {
       for (const p of asked) checkPosition(`${this.where}.positions`, p, i, nToken, nFront, nCtx);
       return asked;
     });
-    const last = positions.reduce((most, list) => list.reduce((a, b) => Math.max(a, b), most), -nFront);
-    const { ids, run } = this.#program(sentences.length, last + nFront + 1);
-    const nPosition = ids.shape[1]!;
-    const idValues = ids.values().fill(first);
-    tokens.forEach((list, b) => {
-      const nFed = Math.min(list.length, nPosition - nFront);
-      for (let t = 0; t < nFed; t++) {
-        checkToken(`${this.where}.sequences[${sentences[b]}][${t}]`, list[t]!, dVocab);
-        idValues[b * nPosition + nFront + t] = list[t]!;
+    const rowOf: number[] = [];
+    let nRow = 0;
+    for (const { length } of positions) {
+      rowOf.push(nRow);
+      nRow += length;
+    }
+    const points = new Map<string, { readonly d: number; readonly rows: Float32Array<ArrayBuffer> }>();
+    const passes = this.#passes(sentences, tokens, positions);
+    const addPoint = (path: string, d: number): void => {
+      if (!points.has(path)) points.set(path, { d, rows: new Float32Array(nRow * d) });
+    };
+    if (passes.length === 0) for (const [path, d] of this.widths()) addPoint(path, d);
+    for (const { members, nNeeded } of passes) {
+      const { ids, run } = this.#program(members.length, nNeeded);
+      const nPosition = ids.shape[1]!;
+      const idValues = ids.values().fill(first);
+      for (const [place, b] of members.entries()) {
+        const list = tokens[b]!;
+        const nFed = Math.min(list.length, nPosition - nFront);
+        for (let t = 0; t < nFed; t++) {
+          checkToken(`${this.where}.sequences[${sentences[b]}][${t}]`, list[t]!, dVocab);
+          idValues[place * nPosition + nFront + t] = list[t]!;
+        }
       }
-    });
-    const nRow = positions.reduce((total, { length }) => total + length, 0);
-    if (nRow > 0) run.run();
-    const points = new Map(
-      Object.entries(run.results).map(([path, activation]) => {
-        const d = activation.size / ids.size;
+      if (nRow > 0) run.run();
+      for (const [path, activation] of Object.entries(run.results)) {
+        addPoint(path, activation.size / ids.size);
+        const { d, rows } = points.get(path)!;
         const values = activation.values();
-        const rows = new Float32Array(nRow * d);
-        let row = 0;
-        positions.forEach((list, b) => {
-          for (const p of list) {
-            const from = (b * nPosition + nFront + p) * d;
-            rows.set(values.subarray(from, from + d), d * row++);
+        for (const [place, b] of members.entries()) {
+          for (const [k, p] of positions[b]!.entries()) {
+            const from = (place * nPosition + nFront + p) * d;
+            rows.set(values.subarray(from, from + d), d * (rowOf[b]! + k));
           }
-        });
-        return [path, { d, rows }];
-      }),
-    );
+        }
+      }
+    }
     return { sentences, positions, points };
   }
 
-  /** A program for at least this many sentences and positions. */
+  /** Which sentences run together, and how many positions they need: all of them, or for an encoder those of each length. */
+  #passes(
+    sentences: readonly number[],
+    tokens: readonly ArrayLike<number>[],
+    positions: readonly (readonly number[])[],
+  ): { readonly members: readonly number[]; readonly nNeeded: number }[] {
+    const nFront = this.#nFront;
+    if (this.#causal) {
+      const last = positions.reduce((most, list) => list.reduce((a, b) => Math.max(a, b), most), -nFront);
+      return [{ members: [...sentences.keys()], nNeeded: last + nFront + 1 }];
+    }
+    const { nCtx } = this.model.config;
+    const byLength = new Map<number, number[]>();
+    for (const [b, { length }] of tokens.entries()) {
+      if (positions[b]!.length === 0) continue;
+      if (length + nFront > nCtx) {
+        const expected = `sentences of at most ${nCtx - nFront} tokens, which the encoder reads whole`;
+        throw new DataError(`${this.where}.sequences[${sentences[b]}]`, expected, `${length}`);
+      }
+      byLength.set(length, [...(byLength.get(length) ?? []), b]);
+    }
+    return [...byLength].map(([length, members]) => ({ members, nNeeded: length + nFront }));
+  }
+
+  /** A program for at least this many sentences and positions; for an encoder exactly this many positions. */
   #program(nSentence: number, nNeeded: number): Program {
     const { device, config } = this.model;
     const native = device.native !== undefined;
-    const step = native ? POSITION_STEP : 1;
+    const step = native && this.#causal ? POSITION_STEP : 1;
     const nPosition = Math.min(config.nCtx, Math.ceil(Math.max(1, nNeeded) / step) * step);
-    const nBatch = Math.max(nSentence, native ? Math.ceil(LEAST_NATIVE_ROWS / nPosition) : 1);
+    const least = native ? Math.ceil(LEAST_NATIVE_ROWS / nPosition) : 1;
+    // Few numbers of sentences for each of an encoder's many lengths.
+    const nBatch = this.#causal ? Math.max(nSentence, least) : Math.ceil(nSentence / least) * least;
     const key = `${nBatch} × ${nPosition}`;
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
@@ -257,7 +290,8 @@ export class ActivationReader {
     const run = device.withoutGrad(() => device.record(() => this.#activations(ids)));
     const program = { ids, run };
     const [oldest] = this.#programs.keys();
-    if (oldest !== undefined && this.#programs.size === MOST_PROGRAMS) this.#programs.delete(oldest);
+    const most = this.#causal ? MOST_PROGRAMS : MOST_ENCODER_PROGRAMS;
+    if (oldest !== undefined && this.#programs.size === most) this.#programs.delete(oldest);
     this.#programs.set(key, program);
     return program;
   }

@@ -24,7 +24,7 @@ export interface Activations {
 }
 
 /**
- * Runs a causal model over sequences and keeps one activation at chosen positions in memory: see `streamActivations` for
+ * Runs a model over sequences and keeps one activation at chosen positions in memory: see `streamActivations` for
  * what is computed and what the bits depend on, and for the errors.
  *
  * @throws ConfigError also when `at` matches several activations.
