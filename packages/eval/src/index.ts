@@ -16,3 +16,4 @@ export {
 export { sequenceLosses } from './sequence-losses.js';
 export { type KnownSentence, type SentenceKl, tokenKl } from './token-kl.js';
 export { wilsonInterval } from './wilson.js';
+export { type LossWindows, type WindowLoss, windowLosses } from './window-loss.js';

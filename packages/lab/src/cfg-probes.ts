@@ -35,17 +35,20 @@ export function cfgProbes(
   { nProbeTrain, nProbeTest, nProbeStep }: CfgEvaluate,
   seed: number,
 ): CfgProbeResults {
-  const { cfg, bos } = data;
+  const { cfg, bos, eos } = data;
   const levels = labelledLevels(cfg);
   const source = data.fresh('probe');
   const nSentence = nProbeTrain + nProbeTest;
   const { nCtx, nLayer } = model.config;
+  // An encoder sees where the sentence ends, as in training; nothing is hidden from it.
+  const behind = 'causal' in model.config && model.config.causal === false ? [eos] : [];
   // Sentences that do not fit the model are passed over.
   const places: number[] = [];
   for (let i = 0; places.length < nSentence; i++) {
-    if (source.document(i).tokens.length <= nCtx) places.push(i);
+    if (source.document(i).tokens.length + behind.length <= nCtx) places.push(i);
   }
-  const text = { nSentence, sentence: (i: number) => source.document(places[i]!).tokens.subarray(1) };
+  const read = (tokens: Int32Array): Int32Array => Int32Array.of(...tokens.subarray(1), ...behind);
+  const text = { nSentence, sentence: (i: number) => read(source.document(places[i]!).tokens) };
   const ceilings = bayesCeilings(cfg, { seed, nSentence: N_CEILING });
   const labelsOf = (at: 'all' | 'ends', ceiling: (level: number) => number): ProbeLabels => ({
     families: levels.map((level) => ({
@@ -56,14 +59,15 @@ export function cfgProbes(
     sentence(i) {
       const { tree, tokens } = source.document(places[i]!);
       return {
-        labels: levels.map((level) => ancestorClasses(cfg, tree, level, at)),
-        keys: recentTokens(tokens.subarray(1), cfg.nTerminal + 1),
+        labels: levels.map((level) => Int32Array.of(...ancestorClasses(cfg, tree, level, at), ...behind.map(() => -1))),
+        keys: recentTokens(read(tokens), cfg.nTerminal + 1),
       };
     },
   });
   const ceilingOf = (level: number): (typeof ceilings)[number] => ceilings.find((one) => one.level === level)!;
   const all = labelsOf('all', (level) => ceilingOf(level).sentence.ancestor.value);
-  const ends = labelsOf('ends', (level) => ceilingOf(level).prefix.ancestorAtEnd.value);
+  const seen = behind.length > 0 ? 'sentence' : 'prefix';
+  const ends = labelsOf('ends', (level) => ceilingOf(level)[seen].ancestorAtEnd.value);
 
   const paths = Array.from({ length: nLayer }, (_, layer) => `blocks.${layer}.residPost`);
   const states = modelPoints(model, text, { at: paths, first: bos });

@@ -1,7 +1,15 @@
 // Trains the model of a `cfg` experiment and measures what it learnt.
 import { invariant, Rng } from '@physlm/base';
 import { type Cfg, CfgParser, type CfgSentences, type CfgTree, ExactLaw, sentenceEntropy } from '@physlm/data/cfg';
-import { bootstrapInterval, completions, type Interval, sequenceLosses, tokenKl, wilsonInterval } from '@physlm/eval';
+import {
+  bootstrapInterval,
+  completions,
+  type Interval,
+  sequenceLosses,
+  tokenKl,
+  wilsonInterval,
+  windowLosses,
+} from '@physlm/eval';
 import { buildModel, type LanguageModel } from '@physlm/model';
 import type { AttentionStatistics, TrainedProbeResult } from '@physlm/probe';
 import { train } from '@physlm/train';
@@ -39,11 +47,15 @@ export interface CfgResults extends Results {
   readonly words: WordBlocks | null;
   /** While training went on. */
   readonly curve: readonly { readonly step: number; readonly kl: number }[];
+  /** An encoder's, while training went on: nats per hidden token of fresh windows. */
+  readonly maskedCurve?: readonly { readonly step: number; readonly maskedLoss: number }[];
   readonly trainingLoss: readonly { readonly step: number; readonly loss: number }[];
 }
 
 /** Sentences in memory at once, with their laws. */
 const SENTENCES_AT_ONCE = 256;
+/** Windows whose hidden tokens an encoder is scored on. */
+const MASKED_WINDOWS = 512;
 /** Terminals of a spoiled prefix that are replaced: the rate of the paper. */
 const SPOILED = 0.15;
 
@@ -60,6 +72,7 @@ export async function runCfg(
 ): Promise<Execution<CfgResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCfgData(experiment.data, seed);
+  const encoder = experiment.model.causal === false;
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
   const ended = await train({
     model,
@@ -70,7 +83,10 @@ export async function runCfg(
     signal,
     onProgress,
     files: { 'tokenizer.json': `${JSON.stringify(data.source.tokenizer.toJSON())}\n` },
-    evaluate: () => ({ kl: divergence(model, data, Math.min(evaluate.nKl, 64)).kl }),
+    evaluate: () =>
+      encoder
+        ? { maskedLoss: maskedLoss(model, data).mean }
+        : { kl: divergence(model, data, Math.min(evaluate.nKl, 64)).kl },
   });
   if (ended.stopped === 'aborted') return { stopped: 'aborted', step: ended.step, checkpoint: ended.checkpoint };
 
@@ -84,27 +100,33 @@ export async function runCfg(
     intervals[name] = wilsonInterval(nRight, n);
   };
 
-  const { klInterval, ...laws } = await measured('law', () => divergence(model, data, evaluate.nKl));
-  Object.assign(measures, laws);
-  intervals.kl = klInterval;
-  const { nCompletion, cut } = evaluate;
-  const whole = await measured('sentences', () => sentenceScores(model, data, nCompletion));
-  share('accuracyCut0', whole);
-  share('accuracyCut', await measured('completions', () => completionScores(model, data, nCompletion, cut)));
-  if (whole.bits !== null) {
-    measures.entropyBits = whole.bits.mean;
-    intervals.entropyBits = whole.bits.interval;
-    measures.distinctShare = whole.bits.distinctShare;
-  }
-  measures.entropyTruthBits = sentenceEntropy(data.cfg, { seed, nSentence: 500 }).value;
-  if (evaluate.robust) {
-    for (const temperature of [0.1, 1]) {
-      const spoiled = { temperature, spoil: true };
-      const score = (): Score => completionScores(model, data, nCompletion, cut, spoiled);
-      share(`robustAt${temperature}`, await measured(`completions-spoiled-${temperature}`, score));
+  if (encoder) {
+    const { mean, interval } = await measured('hidden-tokens', () => maskedLoss(model, data));
+    measures.maskedLoss = mean;
+    intervals.maskedLoss = interval;
+  } else {
+    const { klInterval, ...laws } = await measured('law', () => divergence(model, data, evaluate.nKl));
+    Object.assign(measures, laws);
+    intervals.kl = klInterval;
+    const { nCompletion, cut } = evaluate;
+    const whole = await measured('sentences', () => sentenceScores(model, data, nCompletion));
+    share('accuracyCut0', whole);
+    share('accuracyCut', await measured('completions', () => completionScores(model, data, nCompletion, cut)));
+    if (whole.bits !== null) {
+      measures.entropyBits = whole.bits.mean;
+      intervals.entropyBits = whole.bits.interval;
+      measures.distinctShare = whole.bits.distinctShare;
     }
-    const clean = (): Score => completionScores(model, data, nCompletion, cut, { temperature: 0.1 });
-    share('cleanAt0.1', await measured('completions-0.1', clean));
+    measures.entropyTruthBits = sentenceEntropy(data.cfg, { seed, nSentence: 500 }).value;
+    if (evaluate.robust) {
+      for (const temperature of [0.1, 1]) {
+        const spoiled = { temperature, spoil: true };
+        const score = (): Score => completionScores(model, data, nCompletion, cut, spoiled);
+        share(`robustAt${temperature}`, await measured(`completions-spoiled-${temperature}`, score));
+      }
+      const clean = (): Score => completionScores(model, data, nCompletion, cut, { temperature: 0.1 });
+      share('cleanAt0.1', await measured('completions-0.1', clean));
+    }
   }
 
   const levels = labelledLevels(data.cfg).map((level) => `NT${level}`);
@@ -128,6 +150,9 @@ export async function runCfg(
     attention,
     words,
     curve: records.flatMap(({ step, kl }) => (kl === undefined ? [] : [{ step, kl }])),
+    ...(encoder && {
+      maskedCurve: records.flatMap(({ step, maskedLoss }) => (maskedLoss === undefined ? [] : [{ step, maskedLoss }])),
+    }),
     trainingLoss: records.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }])),
   };
   return { stopped: 'finished', results };
@@ -171,6 +196,16 @@ function divergence(model: LanguageModel, { cfg, fresh }: CfgData, n: number): D
     crossEntropy: crossEntropy / nPosition,
     lossFloor: entropy / nPosition,
     klInterval: bootstrapInterval(means),
+  };
+}
+
+/** Nats per hidden token of fresh windows. */
+function maskedLoss(model: LanguageModel, data: CfgData): { readonly mean: number; readonly interval: Interval } {
+  const losses = windowLosses(model, data.freshWindows('hidden'), MASKED_WINDOWS).filter(({ nTarget }) => nTarget > 0);
+  const sum = (of: (loss: (typeof losses)[number]) => number): number => losses.reduce((all, one) => all + of(one), 0);
+  return {
+    mean: sum(({ lossSum }) => lossSum) / sum(({ nTarget }) => nTarget),
+    interval: bootstrapInterval(losses.map(({ lossSum, nTarget }) => lossSum / nTarget)),
   };
 }
 

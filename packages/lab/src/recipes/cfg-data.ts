@@ -1,5 +1,5 @@
 // The data of a `cfg` experiment: a grammar, perhaps hidden behind words or spoiled, and windows cut from its sentences.
-import { packWindows, type WindowSource } from '@physlm/data';
+import { maskWindows, packWindows, type WindowSource } from '@physlm/data';
 import {
   Cfg,
   type CfgDefinition,
@@ -21,6 +21,8 @@ export interface CfgDataConfig {
   readonly implicit?: Omit<ImplicitCfgOptions, 'seed'>;
   /** Mistakes in the sentences that the model is trained on (Results 11 to 13). */
   readonly perturbation?: Perturbation;
+  /** Share of the tokens that are hidden and asked for: windows for an encoder. */
+  readonly masked?: number;
   readonly nCtx: number;
 }
 
@@ -35,6 +37,8 @@ export interface CfgData {
   readonly dVocab: number;
   /** Clean sentences that training never shows, for one use of many. */
   fresh(use: string): CfgSentences;
+  /** Windows cut from clean sentences that training never shows. */
+  freshWindows(use: string): WindowSource;
 }
 
 /** The grammar of an experiment, hidden behind words if it is to be. */
@@ -50,17 +54,25 @@ export function cfgOf({ grammar, grammarSeed, implicit }: CfgDataConfig): Cfg {
  */
 export function openCfgData(config: CfgDataConfig, seed: number): CfgData {
   const cfg = cfgOf(config);
-  const { perturbation, nCtx } = config;
+  const { perturbation, masked, nCtx } = config;
   const source = sentences(cfg, { seed, ...(perturbation && { perturbation }) });
   const { bos, eos, dVocab } = source.tokenizer;
+  const windowsOf = (text: CfgSentences, mistakes: number): WindowSource => {
+    const whole = packWindows(text, { nCtx, eos, dVocab });
+    if (masked === undefined) return whole;
+    // The release reserves |T|+2 for the mask, one more than EOS. Where sentences begin and end is never asked.
+    return maskWindows(whole, { seed: mistakes, mask: eos + 1, rate: masked, never: [bos, eos] });
+  };
+  // Seeds of training are small numbers; these streams belong to none of them.
+  const fresh = (use: string): CfgSentences => sentences(cfg, { seed: `${seed}/${use}` });
   return {
     cfg,
     source,
-    windows: packWindows(source, { nCtx, eos, dVocab }),
+    windows: windowsOf(source, seed),
     bos,
     eos,
     dVocab,
-    // Seeds of training are small numbers; these streams belong to none of them.
-    fresh: (use) => sentences(cfg, { seed: `${seed}/${use}` }),
+    fresh,
+    freshWindows: (use) => windowsOf(fresh(use), seed + 1),
   };
 }

@@ -7,21 +7,19 @@ import type { CfgExperiment } from './cfg.js';
 /** What a `cfg` run shows: sentences, distribution, trees in states, trees in attention. */
 export function cfgReport(experiment: CfgExperiment, results: CfgResults): ReportDocument {
   const { measures: m, intervals, probes, attention, words } = results;
-  const { data, model, evaluate } = experiment;
+  const { model, evaluate } = experiment;
   const value = (name: string): number => m[name] ?? Number.NaN;
   const interval = (name: string, show: (x: number) => string): string => {
     const found = intervals[name];
     return found === undefined ? '' : ` [${show(found.low)}, ${show(found.high)}]`;
   };
-  const grammar = typeof data.grammar === 'string' ? data.grammar : data.grammar.name;
+  const grammar = grammarOf(experiment);
   const position = model.position ?? 'rotary';
-  const spoiled =
-    data.perturbation && `, ${percent(data.perturbation.gamma)} of them with mistakes (${data.perturbation.kind})`;
   return {
     title: `Does a transformer learn the grammar ${grammar}?`,
     summary:
       `A GPT of ${model.nLayer} layers and width ${model.dModel} with ${position} positions (${count(value('nParameter'))} ` +
-      `parameters) read ${count(value('tokens'))} tokens of sentences of ${grammar}${spoiled ?? ''}. Whether it writes sentences, whether it ` +
+      `parameters) read ${count(value('tokens'))} tokens of sentences of ${grammar}${spoiledBy(experiment)}. Whether it writes sentences, whether it ` +
       'knows how likely each next token is, and where it keeps the tree of what it reads is all known exactly.',
     headline: {
       value: percent(value('accuracyCut0')),
@@ -97,6 +95,18 @@ export function cfgReport(experiment: CfgExperiment, results: CfgResults): Repor
   };
 }
 
+/** The name of a grammar. */
+export function grammarOf({ data }: CfgExperiment): string {
+  return typeof data.grammar === 'string' ? data.grammar : data.grammar.name;
+}
+
+/** What is wrong with the training sentences, if anything is. */
+export function spoiledBy({ data: { perturbation } }: CfgExperiment): string {
+  return perturbation === undefined
+    ? ''
+    : `, ${percent(perturbation.gamma)} of them with mistakes (${perturbation.kind})`;
+}
+
 function learningFigure({ curve, trainingLoss, measures }: CfgResults): LineFigure {
   return {
     kind: 'line',
@@ -114,7 +124,8 @@ function learningFigure({ curve, trainingLoss, measures }: CfgResults): LineFigu
   };
 }
 
-function probeFigures({ ancestorAtEnd, ancestor, byLayer }: CfgProbeResults): Figure[] {
+/** Accuracies of probes by level and by layer. */
+export function probeFigures({ ancestorAtEnd, ancestor, byLayer }: CfgProbeResults): Figure[] {
   const levels = Object.keys(ancestor.families);
   const bars = (id: string, title: string, caption: string, { families }: TrainedProbeResult): BarFigure => ({
     kind: 'bar',
@@ -163,7 +174,8 @@ function probeFigures({ ancestorAtEnd, ancestor, byLayer }: CfgProbeResults): Fi
   ];
 }
 
-function probeTables({ ancestor, ancestorAtEnd }: CfgProbeResults): Table[] {
+/** Every number of the probes, with their controls. */
+export function probeTables({ ancestor, ancestorAtEnd }: CfgProbeResults): Table[] {
   const share = (x: number | undefined): string => (x === undefined || Number.isNaN(x) ? '' : percent(x));
   const row = (name: string, score: ProbeScore): string[] => [
     name,

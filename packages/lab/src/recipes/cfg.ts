@@ -1,4 +1,4 @@
-import { ConfigError } from '@physlm/base';
+import { ConfigError, type ConfigProblem } from '@physlm/base';
 import { PERTURBATIONS, type PerturbationKind } from '@physlm/data/cfg';
 import { type Gpt, type GptConfig, gpt2, modelProblems, type PositionScheme, positionSchemes } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
@@ -24,7 +24,7 @@ interface CfgScale {
 
 /** What is measured after training. */
 export interface CfgEvaluate {
-  /** Completions for each accuracy. */
+  /** Completions for each accuracy; 0 for an encoder, as nKl and nAttention. */
   readonly nCompletion: number;
   /** Tokens of a valid sentence that a completion starts from, besides none. */
   readonly cut: number;
@@ -133,6 +133,7 @@ export const cfgParameters = z.strictObject({
   grammarFile: z.string().optional().describe('a grammar of your own, as JSON'),
   grammarSeed: count(0).optional().describe('seed by which cfg8, cfg9, cfg0 and overlapping words are drawn'),
   position: z.enum(positionSchemes).optional().describe('how the model knows positions'),
+  encoder: z.boolean().optional().describe('sees both sides, and learns to fill in hidden tokens, as BERT and DeBERTa'),
   implicit: z.enum(implicitKinds).optional().describe('hide terminals behind words'),
   nWord: count(3).optional().describe('words that terminals are hidden behind'),
   perturbation: z.enum(perturbationKinds).optional().describe('mistakes in training sentences'),
@@ -165,6 +166,10 @@ export interface CfgExperiment extends Experiment {
 /** Longest window: the paper's. */
 const MOST_CTX = 512;
 const CTX_STEP = 32;
+/** Share of the tokens that an encoder has to fill in: BERT's. */
+const MASKED = 0.15;
+/** What an encoder is measured on: its probes alone. */
+const unwritten = { nCompletion: 0, nKl: 0, nAttention: 0, robust: false } as const;
 
 /**
  * Trains a transformer on the sentences of a levelled context-free grammar, and asks whether it generates them, whether it
@@ -182,6 +187,8 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
   if (given.grammar !== undefined && given.grammarFile !== undefined) {
     throw new ConfigError([{ path: 'grammar', expected: 'either grammar or grammarFile', got: 'both' }]);
   }
+  const encoder = given.encoder === true;
+  if (encoder) checkEncoder(given);
   const data: Omit<CfgDataConfig, 'nCtx'> = {
     grammar: given.grammarFile === undefined ? setting.grammar : definitionIn(given.grammarFile),
     grammarSeed: setting.grammarSeed,
@@ -189,6 +196,7 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
     ...(given.perturbation !== undefined && {
       perturbation: { kind: given.perturbation, gamma: given.gamma ?? 1 },
     }),
+    ...(encoder && { masked: MASKED }),
   };
   if (given.gamma !== undefined && given.perturbation === undefined) {
     const expected = `a perturbation, one of ${perturbationKinds.join(', ')}`;
@@ -204,11 +212,12 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
   }
   const large = scale === 'gpu' || scale === 'paper';
   const model: GptConfig = gpt2(nLayer, nHead, {
-    dVocab: grammar.nTerminal + 2,
+    dVocab: grammar.nTerminal + (encoder ? 3 : 2),
     nCtx: Math.max(nCtx, Math.min(2 * MOST_CTX, longest)),
     dModel,
     ...(position === 'rotary' && !large && { dRotary: dModel / nHead }),
     ...(position !== 'rotary' && { position }),
+    ...(encoder && { causal: false }),
     ...(!large && { initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
   });
   const problems = modelProblems(model);
@@ -223,9 +232,10 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
     keepCheckpoints: 1,
     evaluateAt: [...new Set([0.1, 0.2, 0.4, 0.7, 1].map((share) => Math.max(1, Math.round(share * nStep))))],
   };
-  const { nCompletion, cut, nKl, nProbeTrain, nProbeTest, nProbeStep, nAttention, robust } = setting;
+  const { nProbeTrain, nProbeTest, nProbeStep, cut } = setting;
+  const { nCompletion, nKl, nAttention, robust } = encoder ? unwritten : setting;
   return {
-    name: `cfg-${scale}-${[grammar.name.replaceAll('/', '.'), position].join('-')}-s${seed}`,
+    name: `cfg-${scale}-${[grammar.name.replaceAll('/', '.'), position, ...(encoder ? ['encoder'] : [])].join('-')}-s${seed}`,
     recipe: 'cfg',
     scale,
     source: 'arXiv:2305.13673, Sections 2 to 6',
@@ -235,6 +245,22 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
     train,
     evaluate: { nCompletion, cut, nKl, nProbeTrain, nProbeTest, nProbeStep, nAttention, robust },
   };
+}
+
+/** What an encoder cannot be: it needs attention to both sides, and writes nothing. */
+function checkEncoder(given: CfgParameters): void {
+  const problems: ConfigProblem[] = [];
+  const { position } = given;
+  if (position === 'position' || position === 'uniform') {
+    const expected = 'rotary, relative, absolute or none with encoder: true';
+    problems.push({ path: 'position', expected, got: `'${position}', which looks back only` });
+  }
+  for (const name of ['nCompletion', 'cut', 'nAttention', 'robust'] as const) {
+    if (given[name] === undefined || given[name] === 0 || given[name] === false) continue;
+    problems.push({ path: name, expected: 'nothing with encoder: true', got: `${given[name]}` });
+  }
+  if (problems.length > 0)
+    throw new ConfigError(problems, 'An encoder fills in hidden tokens; it writes no sentences.');
 }
 
 function implicitOf(kind: (typeof implicitKinds)[number], nWord: number): NonNullable<CfgDataConfig['implicit']> {

@@ -5,6 +5,7 @@ import { type CapacityExperiment, capacity, capacityParameters, capacityScales }
 import { capacityReport } from './capacity-report.js';
 import { capacitySweep } from './capacity-sweep.js';
 import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
+import { cfgEncoderReport } from './cfg-encoder-report.js';
 import { cfgReport } from './cfg-report.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
 
@@ -28,7 +29,8 @@ const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {
   parameters: cfgParameters,
   experiment: cfg,
   execute: runCfg,
-  report: cfgReport,
+  report: (experiment, results) =>
+    experiment.model.causal === false ? cfgEncoderReport(experiment, results) : cfgReport(experiment, results),
 };
 
 /** Every recipe by name. */
