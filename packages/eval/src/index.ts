@@ -5,6 +5,7 @@ export {
   type KnowledgeMeasurement,
 } from './bit-complexity.js';
 export { type Completion, type CompletionOptions, completions } from './completions.js';
+export { type Distinctness, distinctness } from './distinctness.js';
 export { greedyMatches } from './greedy-matches.js';
 export { bootstrapInterval, type Interval } from './interval.js';
 export {

@@ -1,9 +1,21 @@
 // Trains the model of a `cfg` experiment and measures what it learnt.
 import { invariant, Rng } from '@physlm/base';
-import { type Cfg, CfgParser, type CfgSentences, type CfgTree, ExactLaw, sentenceEntropy } from '@physlm/data/cfg';
+import {
+  type Cfg,
+  CfgParser,
+  type CfgSentences,
+  type CfgTree,
+  ExactLaw,
+  type Form,
+  formsOf,
+  type Parses,
+  sentenceEntropy,
+} from '@physlm/data/cfg';
 import {
   bootstrapInterval,
   completions,
+  type Distinctness,
+  distinctness,
   type Interval,
   sequenceLosses,
   tokenKl,
@@ -42,6 +54,8 @@ export interface CfgResults extends Results {
   readonly recipe: 'cfg';
   /** Names of the levels that have labels, nearest to the root first, as `NT2`. */
   readonly levels: readonly string[];
+  /** What its right sentences spell out, by symbol and level; absent in runs before this was measured. */
+  readonly forms?: readonly FormDiversity[];
   readonly probes: CfgProbeResults | null;
   readonly attention: AttentionStatistics | null;
   readonly words: WordBlocks | null;
@@ -100,6 +114,7 @@ export async function runCfg(
     intervals[name] = wilsonInterval(nRight, n);
   };
 
+  let forms: readonly FormDiversity[] = [];
   if (encoder) {
     const { mean, interval } = await measured('hidden-tokens', () => maskedLoss(model, data));
     measures.maskedLoss = mean;
@@ -117,6 +132,10 @@ export async function runCfg(
       intervals.entropyBits = whole.bits.interval;
       measures.distinctShare = whole.bits.distinctShare;
     }
+    forms = whole.forms;
+    Object.assign(measures, formMeasures(forms, data.cfg));
+    for (const { from, to, model } of forms)
+      if (from === 1) intervals[`forms.${levelName(data.cfg, to)}.repeat`] = model.interval;
     measures.entropyTruthBits = sentenceEntropy(data.cfg, { seed, nSentence: 500 }).value;
     if (evaluate.robust) {
       for (const temperature of [0.1, 1]) {
@@ -146,6 +165,7 @@ export async function runCfg(
     measures,
     intervals,
     levels,
+    forms,
     probes,
     attention,
     words,
@@ -229,6 +249,7 @@ function generations(
   n: number,
   cut: number,
   { temperature, spoil = false }: { readonly temperature: number; readonly spoil?: boolean },
+  onRight?: (parses: Parses) => void,
 ): Generations {
   const source = cut === 0 ? undefined : longEnough(fresh(`cut${cut}`), cut);
   const parser = new CfgParser(cfg);
@@ -248,23 +269,78 @@ function generations(
     if (!ended) continue;
     if (cut === 0) samples.push(tokens);
     const sentence = [...prefix(index), ...tokens];
-    if (!sentence.includes(bos) && parser.parse(sentence) !== undefined) nRight++;
+    const parses = sentence.includes(bos) ? undefined : parser.parse(sentence);
+    if (parses === undefined) continue;
+    nRight++;
+    onRight?.(parses);
   }
   return { nRight, n, samples };
 }
 
+/** How much the sentences of a model differ at one level, beside as many of the grammar. */
+export interface FormDiversity {
+  /** What is spelt out, and the level that it is of: the root is of level 1. */
+  readonly symbol: number;
+  readonly from: number;
+  /** The level that it is spelt out at. */
+  readonly to: number;
+  readonly model: Distinctness;
+  readonly truth: Distinctness;
+}
+
 interface SentenceScores extends Score {
+  /** Of the right sentences; empty when there are fewer than two. */
+  readonly forms: readonly FormDiversity[];
   /** Of the sentences that ended; null when none did. */
   readonly bits: { readonly mean: number; readonly interval: Interval; readonly distinctShare: number } | null;
 }
 
-/** Sentences from nothing: how many are right, how unlikely they are to the model, how many of them differ. */
+/** Sentences from nothing: how many are right, how unlikely they are to the model, how many of them differ, level by level. */
 function sentenceScores(model: LanguageModel, data: CfgData, nSentence: number): SentenceScores {
-  const { nRight, n, samples } = generations(model, data, nSentence, 0, { temperature: 1 });
-  if (samples.length === 0) return { nRight, n, bits: null };
+  const forms = new FormCounter();
+  const { nRight, n, samples } = generations(model, data, nSentence, 0, { temperature: 1 }, (parses) => {
+    forms.add(parses.best());
+  });
+  if (samples.length === 0) return { nRight, n, bits: null, forms: [] };
   const bits = sampleBits(model, data, samples);
   const distinctShare = new Set(samples.map((tokens) => tokens.join(' '))).size / samples.length;
-  return { nRight, n, bits: { mean: mean(bits), interval: bootstrapInterval(bits), distinctShare } };
+  const found = nRight < 2 ? [] : formDiversities(forms, data, nRight);
+  return { nRight, n, bits: { mean: mean(bits), interval: bootstrapInterval(bits), distinctShare }, forms: found };
+}
+
+/** Beside as many sentences of the grammar, parsed as those of the model are: an ambiguous one need not give its own tree. */
+function formDiversities(model: FormCounter, { cfg, fresh }: CfgData, n: number): FormDiversity[] {
+  const source = fresh('forms');
+  const parser = new CfgParser(cfg);
+  const truth = new FormCounter();
+  for (let i = 0; i < n; i++) truth.add(parser.parse(source.document(i).tokens.subarray(1))!.best());
+  const byKey = truth.diversities();
+  return [...model.diversities()].flatMap(([key, { distinctness, ...where }]) => {
+    const other = byKey.get(key);
+    return other === undefined ? [] : [{ ...where, model: distinctness, truth: other.distinctness }];
+  });
+}
+
+/** The forms of many trees, by symbol and level. */
+class FormCounter {
+  readonly #forms = new Map<string, { readonly where: Omit<Form, 'form'>; readonly values: string[] }>();
+
+  add(tree: CfgTree): void {
+    for (const { form, ...where } of formsOf(tree)) {
+      const key = `${where.symbol} ${where.to}`;
+      const known = this.#forms.get(key);
+      if (known === undefined) this.#forms.set(key, { where, values: [form] });
+      else known.values.push(form);
+    }
+  }
+
+  /** From the root down. */
+  diversities(): Map<string, Omit<Form, 'form'> & { readonly distinctness: Distinctness }> {
+    const found = [...this.#forms].map(
+      ([key, { where, values }]) => [key, { ...where, distinctness: distinctness(values) }] as const,
+    );
+    return new Map(found.sort(([, a], [, b]) => a.from - b.from || a.symbol - b.symbol || a.to - b.to));
+  }
 }
 
 function completionScores(
@@ -302,6 +378,25 @@ function sampleBits(model: LanguageModel, { bos, eos }: CfgData, samples: readon
     }
   }
   return bits;
+}
+
+/** `NT3`, or `T` for the terminals. */
+function levelName(cfg: Cfg, level: number): string {
+  return level === cfg.nLevel ? 'T' : `NT${level}`;
+}
+
+/** What whole sentences spell out at each level: how often two agree. */
+function formMeasures(forms: readonly FormDiversity[], cfg: Cfg): Record<string, number> {
+  const measures: Record<string, number> = {};
+  for (const { from, to, model, truth } of forms) {
+    if (from !== 1) continue;
+    const name = `forms.${levelName(cfg, to)}`;
+    measures[`${name}.distinct`] = model.distinct;
+    measures[`${name}.distinctTruth`] = truth.distinct;
+    measures[`${name}.repeat`] = model.repeat;
+    measures[`${name}.repeatTruth`] = truth.repeat;
+  }
+  return measures;
 }
 
 function probeMeasures({ ancestor, ancestorAtEnd, byLayer }: CfgProbeResults): Record<string, number> {

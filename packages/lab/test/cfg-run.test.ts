@@ -1,10 +1,11 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDevice } from '@physlm/model';
 import { RunDirectory } from '@physlm/train';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { recipeNamed, runRecipe } from '../src/index.js';
+import { type Experiment, recipeNamed, runRecipe } from '../src/index.js';
+import type { CfgResults } from '../src/run-cfg.js';
 
 const sandbox = mkdtempSync(join(tmpdir(), 'physlm-cfg-run-'));
 const recipe = recipeNamed('cfg');
@@ -18,15 +19,19 @@ const standard = recipe.experiment({
 const experiment = { ...standard, evaluate: { ...standard.evaluate, nKl: 2, nProbeTrain: 6, nProbeTest: 3 } };
 
 /** Runs it; `end` says what happens before a part is measured. */
-async function runIn(name: string, end: { readonly part?: string; readonly by?: 'abort' | 'death' } = {}) {
+async function runIn(
+  name: string,
+  end: { readonly part?: string; readonly by?: 'abort' | 'death' } = {},
+  what: Experiment = experiment,
+) {
   const path = join(sandbox, name);
   const resume = existsSync(path);
   const controller = new AbortController();
   const parts: string[] = [];
   const outcome = await runRecipe({
     recipe,
-    experiment,
-    run: RunDirectory.open(path, experiment, 'resume'),
+    experiment: what,
+    run: RunDirectory.open(path, what, 'resume'),
     device: openDevice('js'),
     command: 'physlm run cfg',
     resume,
@@ -75,4 +80,83 @@ describe('a cfg run', () => {
     expect(second.parts).toEqual(['probes', 'attention']);
     for (const file of ['results.json', 'metrics.jsonl']) expect(read(by, file)).toBe(read('whole', file));
   });
+});
+
+describe('an encoder', () => {
+  const encoderOf = (parameters: Record<string, unknown>) =>
+    recipe.experiment({ scale: 'tiny', seed: 3, parameters: { encoder: true, ...parameters } });
+
+  test('is another experiment in name, tokens and data, and in nothing else of its training', () => {
+    const [encoder, decoder] = [true, false].map((on) =>
+      recipe.experiment({ scale: 'tiny', seed: 3, parameters: { encoder: on, position: 'relative' } }),
+    );
+    expect([encoder!.name, decoder!.name]).toEqual([
+      'cfg-tiny-cfg3b.16-relative-encoder-s3',
+      'cfg-tiny-cfg3b.16-relative-s3',
+    ]);
+    expect(encoder!.model).toEqual({ ...decoder!.model, causal: false, dVocab: decoder!.model.dVocab + 1 });
+    expect(encoder!.data).toEqual({ ...decoder!.data, masked: 0.15 });
+    expect(encoder!.train).toEqual(decoder!.train);
+    const plain = recipe.experiment({ scale: 'tiny', seed: 3, parameters: { position: 'relative' } });
+    expect(decoder).toEqual(plain);
+  });
+
+  test('reads whole sentences, is probed against what they allow, and writes nothing', async () => {
+    const made = encoderOf({ grammar: 'cfg3b/10', position: 'relative', nLayer: 1, dModel: 8, nHead: 2, nStep: 4 });
+    const evaluate = { ...made.evaluate, nProbeTrain: 12, nProbeTest: 6, nProbeStep: 2 };
+    const { parts, outcome } = await runIn('encoder', {}, { ...made, evaluate });
+    expect(parts).toEqual(['hidden-tokens', 'probes']);
+    expect(outcome.stopped).toBe('finished');
+    const { measures, intervals, probes, attention, maskedCurve } = JSON.parse(
+      read('encoder', 'results.json'),
+    ) as CfgResults;
+    expect(measures.accuracyCut0).toBeUndefined();
+    expect(measures.maskedLoss).toBeGreaterThan(0);
+    expect(intervals.maskedLoss!.low).toBeLessThan(measures.maskedLoss!);
+    expect(maskedCurve!.at(-1)).toEqual({ step: 4, maskedLoss: measures.maskedLoss });
+    expect(attention).toBeNull();
+    // cfg3b can be read off the whole sentence without doubt, also where a non-terminal ends.
+    for (const { ceiling } of Object.values(probes!.ancestorAtEnd.diagonal.families)) expect(ceiling).toBeCloseTo(1, 9);
+    expect(read('encoder', 'report.html')).toContain('nats per hidden token');
+  });
+
+  test('refuses what needs a model that writes', () => {
+    const wrong = { position: 'uniform', nCompletion: 5, cut: 3, robust: true, nAttention: 2 };
+    expect(() => encoderOf(wrong)).toThrow(
+      [
+        "[position] expected rotary, relative, absolute or none with encoder: true, got 'uniform', which looks back only",
+        ...Object.entries({ nCompletion: 5, cut: 3, nAttention: 2, robust: true }).map(
+          ([name, got]) => `[${name}] expected nothing with encoder: true, got ${got}`,
+        ),
+        'An encoder fills in hidden tokens; it writes no sentences.',
+      ].join('\n'),
+    );
+    expect(() => encoderOf({ robust: false, nAttention: 0 })).not.toThrow();
+  });
+});
+
+test('right sentences are compared with as many of the grammar, symbol by symbol and level by level', async () => {
+  // Sentences of three to six ones: a model that knows nothing writes some of them.
+  const file = join(sandbox, 'ones.json');
+  const rules = { 4: [[3, 3, 3]], 3: [[1], [1, 1]] };
+  writeFileSync(file, JSON.stringify({ levels: [[4], [3], [1]], rules }));
+  const made = recipe.experiment({
+    scale: 'tiny',
+    seed: 3,
+    parameters: { ...small, grammarFile: file, cut: 1, nCompletion: 300, nProbeStep: 0, nAttention: 0 },
+  });
+  await runIn('ones', {}, made);
+  const { forms, measures, intervals } = JSON.parse(read('ones', 'results.json')) as CfgResults;
+  const nRight = Math.round(measures.accuracyCut0! * 300);
+  expect(nRight).toBeGreaterThan(5);
+  expect(forms!.map(({ symbol, from, to }) => [symbol, from, to])).toEqual([
+    [4, 1, 2],
+    [4, 1, 3],
+    [3, 2, 3],
+  ]);
+  for (const { model, truth } of forms!) expect([model.n, truth.n]).toEqual([nRight, nRight]);
+  // Every sentence is three 3s.
+  expect(forms![0]!.model).toMatchObject({ distinct: 1, repeat: 1 });
+  expect(measures['forms.T.distinctTruth']).toBeLessThanOrEqual(4);
+  expect(intervals['forms.T.repeat']!.low).toBeLessThanOrEqual(measures['forms.T.repeat']!);
 });

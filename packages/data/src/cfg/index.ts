@@ -3,6 +3,7 @@ export { Cfg, type CfgDefinition, type CfgRule } from './cfg.js';
 export { substitutionDistance } from './distance.js';
 export { sentenceEntropy } from './entropy.js';
 export { FAMILY_NAMES, familyCfg } from './families.js';
+export { type Form, formsOf } from './forms.js';
 export { cfgFromJson } from './grammar-file.js';
 export { type ImplicitCfgOptions, implicitCfg } from './implicit-cfg.js';
 export { ExactLaw } from './law.js';

@@ -1,3 +1,4 @@
+import type { Distinctness } from '@physlm/eval';
 import type { AttentionStatistics, ProbeScore, TrainedProbeResult } from '@physlm/probe';
 import type { BarFigure, Figure, LineFigure, ReportDocument, Table } from '../report/document.js';
 import { count, decimals, percent } from '../report/number-format.js';
@@ -73,6 +74,7 @@ export function cfgReport(experiment: CfgExperiment, results: CfgResults): Repor
       learningFigure(results),
     ],
     tables: [
+      ...formsTable(results),
       ...(probes === null ? [] : probeTables(probes)),
       ...(words === null
         ? []
@@ -93,6 +95,42 @@ export function cfgReport(experiment: CfgExperiment, results: CfgResults): Repor
         'the grammars, the exact law by dynamic programming, the multi-head linear probe and the attention statistics.',
     ],
   };
+}
+
+/** How much sentences differ at each level of their trees. */
+function formsTable({ forms = [], levels }: CfgResults): Table[] {
+  const whole = forms.filter(({ from }) => from === 1);
+  const [first] = whole;
+  if (first === undefined) return [];
+  const repeat = ({ repeat, interval }: Distinctness): string =>
+    `${percent(repeat)} [${percent(interval.low)}, ${percent(interval.high)}]`;
+  return [
+    {
+      title: 'Do its sentences repeat each other?',
+      note:
+        `Its ${count(first.model.n)} right sentences beside as many of the grammar, as the sequences of symbols that their trees have at each ` +
+        'level. Repetition: the chance that two of them agree, with its 95 % interval; no equal pair among n sentences means that there are of the ' +
+        'order of n² different ones.',
+      columns: [
+        'level',
+        'different',
+        'of the grammar',
+        'equal pairs',
+        'of the grammar',
+        'repetition',
+        'of the grammar',
+      ],
+      rows: whole.map(({ model, truth }, i) => [
+        levels[i] ?? 'sentences',
+        count(model.distinct),
+        count(truth.distinct),
+        count(model.collisions),
+        count(truth.collisions),
+        repeat(model),
+        repeat(truth),
+      ]),
+    },
+  ];
 }
 
 /** The name of a grammar. */
