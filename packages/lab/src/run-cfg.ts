@@ -68,6 +68,8 @@ export interface CfgResults extends Results {
 
 /** Sentences in memory at once, with their laws. */
 const SENTENCES_AT_ONCE = 256;
+/** Sentences whose lengths are counted. */
+const N_LENGTH = 1000;
 /** Windows whose hidden tokens an encoder is scored on. */
 const MASKED_WINDOWS = 512;
 /** Terminals of a spoiled prefix that are replaced: the rate of the paper. */
@@ -114,6 +116,7 @@ export async function runCfg(
     intervals[name] = wilsonInterval(nRight, n);
   };
 
+  Object.assign(measures, tooLong(data, model.config.nCtx));
   let forms: readonly FormDiversity[] = [];
   if (encoder) {
     const { mean, interval } = await measured('hidden-tokens', () => maskedLoss(model, data));
@@ -193,7 +196,7 @@ interface Divergence {
   readonly klInterval: Interval;
 }
 
-/** Compares the model with the exact law on fresh sentences; those beyond the model's context are left out, and said. */
+/** Compares the model with the exact law on fresh sentences; those beyond the model's context are left out: see `tooLong`. */
 function divergence(model: LanguageModel, { cfg, fresh }: CfgData, n: number): Divergence {
   const source = fresh('kl');
   const law = new ExactLaw(cfg);
@@ -217,6 +220,16 @@ function divergence(model: LanguageModel, { cfg, fresh }: CfgData, n: number): D
     lossFloor: entropy / nPosition,
     klInterval: bootstrapInterval(means),
   };
+}
+
+/** Shares of sentences that do not fit: a training window, and the model that is measured. None when all do. */
+function tooLong({ cfg, fresh, windows }: CfgData, nCtx: number): Record<string, number> {
+  if (cfg.statistics.length.max + 2 <= windows.nCtx) return {};
+  const source = fresh('lengths');
+  // BOS and EOS take places too; EOS is only answered by a causal model.
+  const lengths = Array.from({ length: N_LENGTH }, (_, i) => source.document(i).tokens.length);
+  const share = (longest: number): number => lengths.filter((n) => n > longest).length / N_LENGTH;
+  return { longerThanWindow: share(windows.nCtx - 1), leftOut: share(nCtx) };
 }
 
 /** Nats per hidden token of fresh windows. */

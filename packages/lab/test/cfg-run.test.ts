@@ -147,6 +147,7 @@ test('right sentences are compared with as many of the grammar, symbol by symbol
   });
   await runIn('ones', {}, made);
   const { forms, measures, intervals } = JSON.parse(read('ones', 'results.json')) as CfgResults;
+  expect(measures.longerThanWindow).toBeUndefined();
   const nRight = Math.round(measures.accuracyCut0! * 300);
   expect(nRight).toBeGreaterThan(5);
   expect(forms!.map(({ symbol, from, to }) => [symbol, from, to])).toEqual([
@@ -159,4 +160,27 @@ test('right sentences are compared with as many of the grammar, symbol by symbol
   expect(forms![0]!.model).toMatchObject({ distinct: 1, repeat: 1 });
   expect(measures['forms.T.distinctTruth']).toBeLessThanOrEqual(4);
   expect(intervals['forms.T.repeat']!.low).toBeLessThanOrEqual(measures['forms.T.repeat']!);
+});
+
+test('sentences that are longer than a window are said, not cut silently', async () => {
+  const parameters = { ...small, grammar: 'cfg3b/16', nCtx: 32, nCompletion: 2, nProbeStep: 0, nAttention: 0 };
+  const made = recipe.experiment({ scale: 'tiny', seed: 3, parameters });
+  // Every sentence still fits the model that is measured.
+  expect(made.model.nCtx).toBeGreaterThan(54);
+  await runIn('long', {}, made);
+  const { measures } = JSON.parse(read('long', 'results.json')) as CfgResults;
+  expect(measures.longerThanWindow).toBeGreaterThan(0.5);
+  expect(measures.leftOut).toBe(0);
+  expect(read('long', 'report.html')).toMatch(
+    /of the sentences are longer than a window of 32 tokens, so training saw/,
+  );
+});
+
+test('a prefix must leave something to write', () => {
+  const withCut = (cut: number | undefined, grammar: string) =>
+    recipe.experiment({ scale: 'tiny', seed: 3, parameters: { grammar, cut } }).evaluate as { cut: number };
+  expect(() => withCut(400, 'cfg3b/16')).toThrow(/\[cut\] expected at most \d+: sentences of cfg3b\/16 have 49 tokens, and up to 72, got 400/);
+  expect(withCut(undefined, 'cfg3b/16').cut).toBe(20);
+  // cfg3b/7: two or three terminals.
+  expect(withCut(undefined, 'cfg3b/7').cut).toBe(1);
 });

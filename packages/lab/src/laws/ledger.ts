@@ -284,7 +284,7 @@ export function lawReport(law: Law, scale: ScaleName, folder: string): LawReport
     ...combineSeeds(runs),
     seeds: runs.map(({ seed }) => seed),
     verdict: criterion(measures, defined.expect),
-    note: defined.expect.map(({ tests }) => tests).join('; '),
+    note: [...new Set(defined.expect.map(({ tests }) => tests))].join('; '),
     machine: [...new Set(machines)].join('; '),
     seconds: runs.reduce((sum, { seconds }) => sum + seconds, 0) / runs.length,
     command: runs.at(-1)!.command,

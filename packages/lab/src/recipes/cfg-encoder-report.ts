@@ -2,7 +2,7 @@ import type { LineFigure, ReportDocument } from '../report/document.js';
 import { count, decimals, percent } from '../report/number-format.js';
 import type { CfgResults } from '../run-cfg.js';
 import type { CfgExperiment } from './cfg.js';
-import { grammarOf, probeFigures, probeTables, spoiledBy } from './cfg-report.js';
+import { grammarOf, probeFigures, probeTables, spoiledBy, tooLongNote } from './cfg-report.js';
 
 /** DeBERTa at the ends of non-terminals of cfg3f, from the highest level down: arXiv:2305.13673, Figure 7, diagonal. */
 const PAPER = [80, 69.3, 78.2, 99.1, 100];
@@ -40,7 +40,7 @@ export function cfgEncoderReport(experiment: CfgExperiment, results: CfgResults)
       title: 'Non-terminals where they end, from that state alone',
       note:
         `Loss of hidden tokens: ${lossText} nats (95 % interval, bootstrap over windows). The paper's DeBERTa on cfg3f, counted from ` +
-        'the tokens up.',
+        `the tokens up.${tooLongNote(experiment, results)}`,
       columns: ['level', 'this encoder', 'best possible', 'untrained', 'paper, cfg3f, DeBERTa'],
       rows: levels.map((level, i) => [
         level,

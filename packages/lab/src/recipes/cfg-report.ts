@@ -31,7 +31,7 @@ export function cfgReport(experiment: CfgExperiment, results: CfgResults): Repor
     },
     table: {
       title: 'Generation and distribution',
-      note: 'In brackets: 95 % intervals (Wilson for shares, bootstrap over sentences for means).',
+      note: `In brackets: 95 % intervals (Wilson for shares, bootstrap over sentences for means).${tooLongNote(experiment, results)}`,
       columns: ['', 'this run', 'paper, cfg3f, GPT_rot'],
       rows: [
         [
@@ -95,6 +95,14 @@ export function cfgReport(experiment: CfgExperiment, results: CfgResults): Repor
         'the grammars, the exact law by dynamic programming, the multi-head linear probe and the attention statistics.',
     ],
   };
+}
+
+/** What is said of sentences that are longer than a training window: nothing when all fit. */
+export function tooLongNote({ data }: CfgExperiment, { measures }: CfgResults): string {
+  const { longerThanWindow = 0, leftOut = 0 } = measures;
+  if (longerThanWindow === 0 && leftOut === 0) return '';
+  const left = leftOut === 0 ? '' : ` ${percent(leftOut)} are longer than the model can read: no score counts them.`;
+  return ` ${percent(longerThanWindow)} of the sentences are longer than a window of ${data.nCtx} tokens, so training saw them in pieces.${left}`;
 }
 
 /** How much sentences differ at each level of their trees. */

@@ -57,7 +57,7 @@ const paper = { lrPeak: 3e-4, nStep: 100_000, tokensPerStep: 96 * 512, nLayer: 1
 /** Every scale's setting. */
 export const cfgScales: Readonly<Record<ScaleName, CfgScale>> = {
   tiny: {
-    describe: 'cfg3b from its fourth level: 40 tokens a sentence, 3 layers of width 64, 5 million tokens',
+    describe: 'cfg3b from its fourth level: 49 tokens a sentence, 3 layers of width 64, 5 million tokens',
     grammar: 'cfg3b/16',
     nLayer: 3,
     dModel: 64,
@@ -68,7 +68,7 @@ export const cfgScales: Readonly<Record<ScaleName, CfgScale>> = {
     evaluate: quick,
   },
   small: {
-    describe: 'cfg3b from its fourth level: 40 tokens a sentence, 3 layers of width 64, 12 million tokens',
+    describe: 'cfg3b from its fourth level: 49 tokens a sentence, 3 layers of width 64, 12 million tokens',
     grammar: 'cfg3b/16',
     nLayer: 3,
     dModel: 64,
@@ -206,6 +206,16 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
   // A window holds the longest sentence with BOS and EOS, so that completions stay within positions that were trained.
   const longest = CTX_STEP * Math.ceil((grammar.statistics.length.max + 2) / CTX_STEP);
   const nCtx = given.nCtx ?? Math.min(MOST_CTX, longest);
+  const { length } = grammar.statistics;
+  // Sentences of a small grammar may all be shorter than the scale's prefix.
+  const cut =
+    given.cut ?? (length.max > base.evaluate.cut ? base.evaluate.cut : Math.max(1, Math.floor(length.mean / 2)));
+  // So few sentences are longer than this that one could wait for them without end.
+  const mostCut = Math.min(length.max - 1, Math.floor(length.mean + 3 * length.sd));
+  if (!encoder && cut > mostCut) {
+    const expected = `at most ${mostCut}: sentences of ${grammar.name} have ${length.mean.toFixed(0)} tokens, and up to ${length.max}`;
+    throw new ConfigError([{ path: 'cut', expected, got: `${cut}` }]);
+  }
   const nHead = given.nHead ?? (position === 'uniform' ? 2 * base.nHead : base.nHead);
   if (dModel % nHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of nHead ${nHead}`, got: `${dModel}` }]);
@@ -232,7 +242,7 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
     keepCheckpoints: 1,
     evaluateAt: [...new Set([0.1, 0.2, 0.4, 0.7, 1].map((share) => Math.max(1, Math.round(share * nStep))))],
   };
-  const { nProbeTrain, nProbeTest, nProbeStep, cut } = setting;
+  const { nProbeTrain, nProbeTest, nProbeStep } = setting;
   const { nCompletion, nKl, nAttention, robust } = encoder ? unwritten : setting;
   return {
     name: `cfg-${scale}-${[grammar.name.replaceAll('/', '.'), position, ...(encoder ? ['encoder'] : [])].join('-')}-s${seed}`,
