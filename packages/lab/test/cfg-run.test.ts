@@ -179,7 +179,9 @@ test('sentences that are longer than a window are said, not cut silently', async
 test('a prefix must leave something to write', () => {
   const withCut = (cut: number | undefined, grammar: string) =>
     recipe.experiment({ scale: 'tiny', seed: 3, parameters: { grammar, cut } }).evaluate as { cut: number };
-  expect(() => withCut(400, 'cfg3b/16')).toThrow(/\[cut\] expected at most \d+: sentences of cfg3b\/16 have 49 tokens, and up to 72, got 400/);
+  expect(() => withCut(400, 'cfg3b/16')).toThrow(
+    /\[cut\] expected at most \d+: sentences of cfg3b\/16 have 49 tokens, and up to 72, got 400/,
+  );
   expect(withCut(undefined, 'cfg3b/16').cut).toBe(20);
   // cfg3b/7: two or three terminals.
   expect(withCut(undefined, 'cfg3b/7').cut).toBe(1);

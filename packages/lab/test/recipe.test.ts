@@ -6,8 +6,10 @@ import {
   laws,
   membersOf,
   openCapacityData,
+  planSweep,
   recipeNamed,
   recipes,
+  type ScaleName,
   scaleNamed,
   scalesOf,
 } from '../src/index.js';
@@ -161,6 +163,18 @@ describe('variants of capacity', () => {
 });
 
 describe('the registry', () => {
+  test('a sweep of a recipe is a grid of different experiments at every scale that it names', () => {
+    for (const recipe of recipes.values()) {
+      for (const [scale, grid] of Object.entries(recipe.sweep?.grid ?? {})) {
+        const axes = Object.entries(grid).map(([name, values]) => ({ name, values }));
+        const options = { scale: scale as ScaleName, seeds: [1], axes, runs: 'runs', device: 'cpu' };
+        const { members, repeated } = planSweep(recipe, options);
+        expect(members.length).toBe(axes.reduce((n, { values }) => n * values.length, 1));
+        expect(repeated).toEqual([]);
+      }
+    }
+  });
+
   test('knows its recipes by name and the nearest one to any other', () => {
     for (const [name, recipe] of recipes) expect(recipe.name).toBe(name);
     expect(() => recipeNamed('capcity')).toThrow(/Did you mean 'capacity'/);

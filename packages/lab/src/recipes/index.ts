@@ -7,6 +7,7 @@ import { capacitySweep } from './capacity-sweep.js';
 import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
 import { cfgEncoderReport } from './cfg-encoder-report.js';
 import { cfgReport } from './cfg-report.js';
+import { cfgSweep } from './cfg-sweep.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
 
 const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
@@ -31,6 +32,7 @@ const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {
   execute: runCfg,
   report: (experiment, results) =>
     experiment.model.causal === false ? cfgEncoderReport(experiment, results) : cfgReport(experiment, results),
+  sweep: cfgSweep,
 };
 
 /** Every recipe by name. */
