@@ -1,6 +1,7 @@
 import { Rng } from '@physlm/base';
 import {
   adamW,
+  addLowRank,
   attentionPattern,
   backward,
   buildModel,
@@ -11,6 +12,7 @@ import {
   gpt2,
   gradNorm,
   ignoreIndex,
+  type LowRankConfig,
   llama,
   type ModelConfig,
   openDevice,
@@ -35,7 +37,15 @@ const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, relative': gpt2(1, 2, { ...sizes, position: 'relative', nDistance: 20 }),
   'gpt, position': gpt2(1, 2, { ...sizes, position: 'position' }),
   'gpt, uniform': gpt2(1, 4, { ...sizes, position: 'uniform' }),
+  'gpt, updates of low rank': gpt2(2, 2, { ...sizes, tied: false }),
 };
+/** What is trained of a model, when that is not all of it. */
+const updates: ReadonlyMap<ModelConfig, LowRankConfig> = new Map([
+  [
+    configs['gpt, updates of low rank']!,
+    { attention: { rank: 4, targets: ['q', 'v'] }, embedding: { rank: 8 }, scale: 4 },
+  ],
+]);
 
 interface Trained {
   readonly losses: number[];
@@ -46,6 +56,8 @@ interface Trained {
 /** A few optimiser steps on random windows, recorded or eager. */
 function steps(device: Device, config: ModelConfig, nStep: number, recorded: boolean): Trained {
   const model = buildModel(device, config, new Rng('weights'));
+  const lowRank = updates.get(config);
+  if (lowRank !== undefined) addLowRank(model, lowRank, new Rng('updates'));
   const arena = new ParameterArena(device, model);
   const [m, v] = [arena.like(), arena.like()];
   const nRow = 2 * nCtx;
