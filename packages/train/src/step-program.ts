@@ -180,6 +180,9 @@ function forwardBackward(model: LanguageModel, ids: Tensor, targets: Tensor, wei
 const MIN_SLICE_BYTES = 1 << 20;
 /** … and this many times the gradients, which every slice writes and the sum over slices reads. */
 const MIN_ARENA_PER_GRADIENT = 4;
+/** … and this many times the weights, frozen ones too, which every slice reads. */
+const MIN_ARENA_PER_WEIGHT = 2;
+const bytesPerWeight = 4;
 
 /** Most equal slices of `nWindow` windows that are still worth it, by the size of what one window computes. */
 function countSlices(model: LanguageModel, nWindow: number, nCtx: number): number {
@@ -187,7 +190,11 @@ function countSlices(model: LanguageModel, nWindow: number, nCtx: number): numbe
   const arena = new ParameterArena(device, model);
   const [ids, targets] = [device.zeros([1, nCtx], 'i32'), device.zeros([nCtx], 'i32')];
   const oneWindow = device.record(() => forwardBackward(model, ids, targets, device.zeros([nCtx])));
-  const atLeast = Math.max(MIN_SLICE_BYTES, MIN_ARENA_PER_GRADIENT * arena.gradients.byteLength);
+  const atLeast = Math.max(
+    MIN_SLICE_BYTES,
+    MIN_ARENA_PER_GRADIENT * arena.gradients.byteLength,
+    MIN_ARENA_PER_WEIGHT * bytesPerWeight * model.nParameter,
+  );
   let windowsPerSlice = Math.min(nWindow, Math.ceil(atLeast / oneWindow.arenaBytes));
   while (nWindow % windowsPerSlice !== 0) windowsPerSlice++;
   return nWindow / windowsPerSlice;
