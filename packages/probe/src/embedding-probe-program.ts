@@ -97,6 +97,8 @@ const CLOSED = -1e9;
 const MIN_SLICE_BYTES = 1 << 20;
 /** … and this many times the gradients, which every slice writes. */
 const MIN_ARENA_PER_GRADIENT = 4;
+/** A GPU is busy with large slices; this much of its memory is enough for one. */
+const MOST_GPU_BYTES = 2 ** 33;
 
 /** Standard deviation of a token's frozen row, by element: the unit that the update is measured in. */
 function rootMeanSquare(values: ArrayLike<number>): number {
@@ -574,12 +576,16 @@ export class EmbeddingProgram {
     return shape.reduce((a, b) => a * b, 1);
   }
 
-  /** Most equal slices of a step that are still worth it, by the size of what a sequence computes; statistics need all rows. */
+  /**
+   * Equal slices of a step: on cpu as many as are still worth it, by the size of what a sequence computes, on a GPU as few as its
+   * memory allows. Batch statistics need all rows at once.
+   */
   #countSlices(): number {
     const device = this.#device;
     const { batchSize, readout, nNewToken, nClass } = this.options;
-    if (device.name !== 'cpu' || readout.norm === 'batch') return 1;
-    const T = Math.min(POSITION_STEP, this.model.config.nCtx);
+    if (device.name === 'js' || readout.norm === 'batch') return 1;
+    const { nCtx } = this.model.config;
+    const T = Math.min(POSITION_STEP, nCtx);
     const feed: Feed = {
       ids: device.zeros([1, T], 'i32'),
       tokens: device.zeros([T], 'i32'),
@@ -591,6 +597,12 @@ export class EmbeddingProgram {
     const one = frozen(this.model, () =>
       device.withGrad(() => device.record(() => this.#loss(feed, targets, device.zeros([1]), undefined, undefined))),
     );
+    if (device.name === 'cuda') {
+      const longest = one.arenaBytes * (nCtx / T);
+      let most = Math.min(batchSize, Math.max(1, Math.floor(MOST_GPU_BYTES / longest)));
+      while (batchSize % most !== 0) most--;
+      return batchSize / most;
+    }
     const atLeast = Math.max(MIN_SLICE_BYTES, MIN_ARENA_PER_GRADIENT * arena.gradients.byteLength);
     let perSlice = Math.min(batchSize, Math.max(1, Math.ceil(atLeast / one.arenaBytes)));
     while (batchSize % perSlice !== 0) perSlice++;
