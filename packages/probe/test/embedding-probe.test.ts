@@ -1,5 +1,17 @@
 import { Rng } from '@physlm/base';
-import { buildModel, deviceStatus, gpt2, openDevice } from '@physlm/model';
+import {
+  adamW,
+  backward,
+  buildModel,
+  crossEntropy,
+  deviceStatus,
+  gpt2,
+  gradNorm,
+  type LanguageModel,
+  openDevice,
+  ParameterArena,
+  reshape,
+} from '@physlm/model';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   type EmbeddingProbeExample,
@@ -302,5 +314,69 @@ describe('what cannot be probed', () => {
     await expect(embeddingProbe(model, source, { ...brief, tests: { none } })).rejects.toThrow(
       "[embeddingProbe.tests.none] expected a label of task 'token' to test on, got none",
     );
+  });
+});
+
+describe('a model that has learnt something', () => {
+  /** p, for sums modulo p. */
+  const P = 11;
+  const EQUALS = P;
+
+  /** A model trained to say a + b modulo P behind "a b =", by the recorded step of a flat arena. */
+  function adder(): LanguageModel {
+    const config = gpt2(2, 2, { dModel: 32, dVocab: P + 1, nCtx: 4, initStd: 0.1 });
+    const model = buildModel(device, config, new Rng('adder'));
+    const arena = new ParameterArena(device, model);
+    const [m, v, hyper] = [arena.like(), arena.like(), device.zeros([8])];
+    const pairs = Array.from({ length: P * P }, (_, i) => [Math.floor(i / P), i % P] as const);
+    const ids = device.tensor(
+      pairs.flatMap(([a, b]) => [a, b, EQUALS]),
+      [P * P, 3],
+      'i32',
+    );
+    const targets = device.tensor(
+      pairs.flatMap(([a, b]) => [-1, -1, (a + b) % P]),
+      [3 * P * P],
+      'i32',
+    );
+    const weight = device.tensor(new Float32Array(3 * P * P).fill(1 / (P * P)), [3 * P * P]);
+    const step = device.record(() => {
+      const logits = model.forward(ids);
+      const { loss } = crossEntropy({ logits: reshape(logits, [3 * P * P, P + 1]), targets }, { ignore: -1 });
+      backward(loss, weight);
+      const g = arena.gradients.view([arena.weights.size]);
+      adamW({ w: arena.weights, g, m, v, norm: gradNorm({ g }, {}).norm, hyper }, { nDecay: arena.nDecay });
+      return { loss };
+    });
+    for (let t = 1; t <= 300; t++) {
+      hyper.values().set([0.003, 0.9, 0.98, 1e-8, 0, 1 - 0.9 ** t, 1 - 0.98 ** t, 0]);
+      step.run();
+    }
+    const loss = step.results.loss.toArray().reduce((a, x) => a + x, 0) / (P * P);
+    expect(loss).toBeLessThan(0.1);
+    return model;
+  }
+
+  it('tells it of pairs that the probe never saw, and an untrained model does not', async () => {
+    const source: EmbeddingProbeSource = {
+      tasks: [{ name: 'sum', nClass: P }],
+      nExample: P * P,
+      unit: (i) => i,
+      example: (i) => ({
+        ids: [Math.floor(i / P), i % P, EQUALS],
+        positions: [2],
+        labels: [[(Math.floor(i / P) + (i % P)) % P]],
+      }),
+    };
+    const model = adder();
+    const before = [...model.parameters()].map(([, x]) => [x.toArray(), x.grad!.toArray()]);
+    const options = { rank: 2, nStep: 200, batchSize: 32, learningRate: 0.01, split: 0.6, seed: 2 };
+    const { result } = await embeddingProbe(model, source, options);
+    const { sum } = result.tasks;
+    expect(sum!.accuracy).toBeGreaterThan(0.9);
+    expect(sum!.randomModelAccuracy).toBeLessThan(0.4);
+    expect(sum!.randomModelInterval!.high).toBeLessThan(sum!.interval.low);
+    // Weights, and the gradients that training left beside them.
+    expect([...model.parameters()].map(([, x]) => [x.toArray(), x.grad!.toArray()])).toEqual(before);
   });
 });
