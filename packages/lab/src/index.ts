@@ -54,6 +54,7 @@ export {
   type Table,
 } from './report/document.js';
 export { type Judgement, type RenderedReport, renderReport } from './report/html.js';
+export { probeHeat } from './report/probe-heat.js';
 export { renderSvg } from './report/svg.js';
 export { type CapacityResults, type ItemLoss, runCapacity } from './run-capacity.js';
 export {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { figureData, type HeatFigure, renderSvg } from '../src/index.js';
+import { figureData, type HeatFigure, probeHeat, renderSvg } from '../src/index.js';
 
 const figure: HeatFigure = {
   kind: 'heat',
@@ -48,6 +48,29 @@ describe('a heat map', () => {
       rows: [
         ['P0', 0.031, 0.5, 1],
         ['P1', 0.994, '', 2],
+      ],
+    });
+  });
+  it('lays out what a probe found', () => {
+    const interval = { low: 0.2, high: 0.3 };
+    const cell = { group: 1, accuracy: 0.25, interval, n: 8, randomModelAccuracy: 0.1, majority: 0.2, classes: [] };
+    const matrix = {
+      rows: [1, 2],
+      columns: ['blocks.0', 'blocks.1'],
+      cells: [
+        [cell, undefined],
+        [cell, cell],
+      ],
+    };
+    const words = { id: 'nece', title: 'Planning', caption: '', rowLabel: 'distance', columnLabel: 'layer' };
+    expect(probeHeat(matrix, words)).toMatchObject({
+      kind: 'heat',
+      id: 'nece',
+      x: { label: 'layer', names: ['blocks.0', 'blocks.1'] },
+      y: { label: 'distance', names: ['1', '2'] },
+      values: [
+        [0.25, undefined],
+        [0.25, 0.25],
       ],
     });
   });
