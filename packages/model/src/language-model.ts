@@ -19,12 +19,19 @@ export interface KvCache {
   readonly nCtx: number;
 }
 
+/** One layer of a model: attention and what follows it. */
+export interface Block extends Module {
+  readonly attn: AttentionLayer;
+  /** x BTD → BTD. */
+  forward(x: Tensor, trace: Trace): Tensor;
+}
+
 /** Anything that predicts the next token. */
 export abstract class LanguageModel extends Module {
   abstract readonly config: ModelConfig;
   abstract readonly device: Device;
   abstract readonly embed: Embedding;
-  abstract readonly blocks: readonly (Module & { readonly attn: AttentionLayer })[];
+  abstract readonly blocks: readonly Block[];
   /** Next-token logits BTV of tokens ids [B, T] (i32), in nats up to a per-row constant. */
   abstract forward(ids: Tensor, trace?: Trace): Tensor;
   /** Logits [B, V] after one more token for each sequence, ids [B] (i32). Extends the cache at `cache.position`. */

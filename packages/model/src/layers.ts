@@ -42,6 +42,8 @@ export class Linear extends Module {
   readonly bias: Tensor | undefined;
   /** What a finetune adds to `forward`: see `addLowRank`. */
   update: LowRankProjection | undefined;
+  /** Sees what the layer is given: for calibration. */
+  observer: ((x: Tensor) => void) | undefined;
   /** `tiedTo`: a weight [nOut, nIn] of another layer to share. */
   constructor(device: Device, nIn: number, nOut: number, { bias, initStd }: LinearOptions, rng: Rng, tiedTo?: Tensor) {
     super();
@@ -49,6 +51,7 @@ export class Linear extends Module {
     this.bias = bias ? parameter(device, new Float32Array(nOut), [nOut]) : undefined;
   }
   forward(x: Tensor): Tensor {
+    this.observer?.(x);
     const { weight: w, bias: b, update } = this;
     return byRow(x, (rows) => {
       const { y } = b === undefined ? linear({ x: rows, w }, {}) : linearBias({ x: rows, w, b }, {});
@@ -57,6 +60,7 @@ export class Linear extends Module {
   }
   /** gelu(x·wᵀ + b) in one op; needs a bias. */
   forwardGelu(x: Tensor): Tensor {
+    this.observer?.(x);
     return byRow(x, (rows) => linearBiasGelu({ x: rows, w: this.weight, b: this.bias! }, {}).y);
   }
 }
