@@ -8,9 +8,10 @@ import {
   type KnowledgeLosses,
   knowledgeLosses,
 } from '@physlm/eval';
-import { buildModel, type LanguageModel } from '@physlm/model';
+import { buildModel, gptq, type LanguageModel, removeLastLayers, roundToNearest } from '@physlm/model';
 import { train } from '@physlm/train';
-import type { CapacityExperiment } from './recipes/capacity.js';
+import { openCheckpoint } from './open-checkpoint.js';
+import type { CapacityExperiment, ModelChange } from './recipes/capacity.js';
 import { type CapacityData, type CapacityPeople, openCapacityData } from './recipes/capacity-data.js';
 import type { Execution, Results, RunContext } from './recipes/recipe.js';
 
@@ -42,13 +43,16 @@ export interface CapacityResults extends Results {
   }[];
   /** Nats per token of the training windows, mean since the point before. */
   readonly trainingLoss: readonly { readonly step: number; readonly exposures: number; readonly loss: number }[];
+  /** What the model held before it was changed, of a run that changes one. */
+  readonly unchanged?: Readonly<Record<string, number>>;
 }
 
 /** Longest piece of work between two evaluations of people, in documents: bounds the memory that texts take. */
 const DOCUMENTS_AT_ONCE = 4096;
 
 /**
- * Trains the model of a `capacity` experiment and measures the bits it stores.
+ * Trains the model of a `capacity` experiment and measures the bits it stores; or changes a model that is trained, and
+ * measures again.
  *
  * Losses are read from a fresh rendering of every person, one that training has not shown: there are no people to hold
  * out, since a fact about one says nothing about another.
@@ -57,18 +61,24 @@ const DOCUMENTS_AT_ONCE = 4096;
  */
 export async function runCapacity(
   experiment: CapacityExperiment,
+  context: RunContext,
+): Promise<Execution<CapacityResults>> {
+  const { change } = experiment.evaluate;
+  return change === undefined ? runTraining(experiment, context) : runChange(experiment, change, context);
+}
+
+async function runTraining(
+  experiment: CapacityExperiment,
   { run, device, resume, signal, onProgress }: RunContext,
 ): Promise<Execution<CapacityResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCapacityData(experiment.data, seed);
   const { windows, tokenizer, people } = data;
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
-  const { nPeople, nNames, choices } = people;
   const nParameter = countedParameters(model, data);
   // windowsFor rounds up to a whole window; a long series makes the rounding vanish.
   const windowsPerExposure = windows.windowsFor(1e6) / 1e6;
   const exposuresAt = (step: number): number => Number(((step * config.batchSize) / windowsPerExposure).toPrecision(6));
-  const bitsOf = (losses: KnowledgeLosses): BitComplexity => knowledgeOf(losses, people, nParameter);
 
   let last: KnowledgeLosses | undefined;
   const ended = await train({
@@ -82,9 +92,9 @@ export async function runCapacity(
     files: { 'tokenizer.json': `${JSON.stringify(tokenizer.toJSON())}\n` },
     evaluate(step) {
       const whole = step === config.nStep;
-      const losses = measure(model, data, whole ? nPeople : evaluate.curvePeople);
+      const losses = measure(model, data, whole ? people.nPeople : evaluate.curvePeople);
       if (whole) last = losses;
-      const { perParameter, bits } = bitsOf(losses);
+      const { perParameter, bits } = knowledgeOf(losses, people, nParameter);
       const { nameLoss, valueLoss } = losses;
       return { exposures: exposuresAt(step), perParameter, bits, nameLoss, valueLoss };
     },
@@ -92,34 +102,13 @@ export async function runCapacity(
   if (ended.stopped === 'aborted') return { stopped: 'aborted', step: ended.step, checkpoint: ended.checkpoint };
 
   // A run that was cut off after its last step has trained, and evaluated in a process that is gone.
-  const final = last ?? measure(model, data, nPeople);
-  const stored = bitsOf(final);
-  const { low, high } = bootstrapInterval(
-    bitsOfEachPerson(final, people).map((bits) => (bits * nPeople) / nParameter),
-    { nResample: nPeople > 10_000 ? 200 : 1000 },
-  );
+  const final = last ?? measure(model, data, people.nPeople);
   const records = run.metrics();
   const results: CapacityResults = {
-    recipe: 'capacity',
-    measures: {
-      nPeople,
-      nParameter,
+    ...resultsOf(final, people, nParameter, {
       exposures: exposuresAt(config.nStep),
       tokens: config.nStep * config.batchSize * windows.nCtx,
-      ...stored,
-      shareOfCeiling: stored.bits / stored.maxBits,
-      nameLoss: final.nameLoss,
-      valueLoss: final.valueLoss,
-      ...(people.strings !== undefined && { firstLoss: firstLossOf(final, people) }),
-    },
-    intervals: {
-      perParameter: { low, high },
-      shareOfCeiling: { low: low / stored.maxPerParameter, high: high / stored.maxPerParameter },
-    },
-    items: [
-      itemLoss('name', nNames, Math.log(nPeople), final.byLabel),
-      ...Object.entries(choices).map(([item, n]) => itemLoss(item, n, 0, final.byLabel)),
-    ],
+    }),
     curve: records.flatMap(({ step, perParameter, nameLoss, valueLoss }) =>
       perParameter === undefined || nameLoss === undefined || valueLoss === undefined
         ? []
@@ -130,6 +119,86 @@ export async function runCapacity(
     ),
   };
   return { stopped: 'finished', results };
+}
+
+/** Measures the model of another run after a change; nothing is trained. */
+async function runChange(
+  experiment: CapacityExperiment,
+  change: ModelChange,
+  { device, base, measured }: RunContext,
+): Promise<Execution<CapacityResults>> {
+  const before = await base();
+  if (before.stopped === 'aborted') return before;
+  const { run, results: unchanged } = before.finished;
+  const data = openCapacityData(experiment.data, experiment.seed);
+  const results = await measured('knowledge', (): CapacityResults => {
+    const { model: whole } = openCheckpoint(run.path, device, {
+      tokenizer: data.tokenizer,
+      nCtx: experiment.data.nCtx,
+    });
+    const model = change.removeLayers === undefined ? whole : removeLastLayers(whole, change.removeLayers);
+    if (change.quantize !== undefined) quantize(model, change.quantize, data);
+    const { exposures = Number.NaN, tokens = Number.NaN } = unchanged.measures;
+    const losses = measure(model, data, data.people.nPeople);
+    const found = resultsOf(losses, data.people, countedParameters(model, data), { exposures, tokens });
+    return { ...found, curve: [], trainingLoss: [], unchanged: unchanged.measures };
+  });
+  return { stopped: 'finished', results };
+}
+
+function quantize(
+  model: LanguageModel,
+  { method, bits, nCalibration = 0 }: NonNullable<ModelChange['quantize']>,
+  { windows, source }: CapacityData,
+): void {
+  if (method === 'rtn') {
+    roundToNearest(model, { bits });
+    return;
+  }
+  const nWindow = Math.ceil((nCalibration * (source.meanTokens + 1)) / windows.nCtx);
+  const targets = new Int32Array(windows.nCtx);
+  const calibration = Array.from({ length: nWindow }, (_, i) => {
+    const ids = new Int32Array(windows.nCtx);
+    windows.window(i, ids, targets);
+    return ids;
+  });
+  gptq(model, { bits, windows: calibration });
+}
+
+/** Everything that losses of all people say. */
+function resultsOf(
+  losses: KnowledgeLosses,
+  people: CapacityPeople,
+  nParameter: number,
+  training: { readonly exposures: number; readonly tokens: number },
+): Omit<CapacityResults, 'curve' | 'trainingLoss'> {
+  const { nPeople, nNames, choices } = people;
+  const stored = knowledgeOf(losses, people, nParameter);
+  const { low, high } = bootstrapInterval(
+    bitsOfEachPerson(losses, people).map((bits) => (bits * nPeople) / nParameter),
+    { nResample: nPeople > 10_000 ? 200 : 1000 },
+  );
+  return {
+    recipe: 'capacity',
+    measures: {
+      nPeople,
+      nParameter,
+      ...training,
+      ...stored,
+      shareOfCeiling: stored.bits / stored.maxBits,
+      nameLoss: losses.nameLoss,
+      valueLoss: losses.valueLoss,
+      ...(people.strings !== undefined && { firstLoss: firstLossOf(losses, people) }),
+    },
+    intervals: {
+      perParameter: { low, high },
+      shareOfCeiling: { low: low / stored.maxPerParameter, high: high / stored.maxPerParameter },
+    },
+    items: [
+      itemLoss('name', nNames, Math.log(nPeople), losses.byLabel),
+      ...Object.entries(choices).map(([item, n]) => itemLoss(item, n, 0, losses.byLabel)),
+    ],
+  };
 }
 
 /** P: the parameters of a model without embedding rows whose tokens never occur. */

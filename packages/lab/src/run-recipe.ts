@@ -74,7 +74,8 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin - elsewhere) / 1000).toFixed(1)),
   });
   run.writeJson('environment.json', environmentSoFar());
-  const { nStep } = experiment.train;
+  // A run that trains nothing is one step to whoever watches.
+  const nStep = Math.max(1, experiment.train.nStep);
   const measured = async <T>(name: string, measure: () => T): Promise<T> => {
     if (run.hasMeasured(name)) return run.measured(name, measure);
     onProgress?.({ ...done(nStep), part: name });

@@ -1,10 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openDevice } from '@physlm/model';
+import { deviceStatus, openDevice } from '@physlm/model';
 import { RunDirectory } from '@physlm/train';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type CapacityResults, capacity, recipeNamed, runRecipe } from '../src/index.js';
+import { type CapacityResults, capacity, recipeNamed, runName, runRecipe } from '../src/index.js';
 
 const sandbox = mkdtempSync(join(tmpdir(), 'physlm-capacity-'));
 const recipe = recipeNamed('capacity');
@@ -136,4 +136,46 @@ describe('runs of the variants', () => {
     if (name === 'junk') expect(html).toContain('75.0 % was about 16,000 other people');
     if (name === 'mistral') expect(html).toMatch(/A LLaMA of 1 layers.*the one biography each/s);
   });
+});
+
+describe('runs that change a model', () => {
+  const small = { nPeople: 24, exposures: 8, nLayer: 2, dModel: 16, nCtx: 64, batchSize: 2 };
+  const base = capacity({ scale: 'tiny', seed: 5, parameters: small });
+  const runOf = async (parameters: Record<string, unknown>) => {
+    const changed = capacity({ scale: 'tiny', seed: 5, parameters: { ...small, ...parameters } });
+    const run = RunDirectory.open(join(sandbox, 'changes', runName(changed)), changed, 'new');
+    const device = openDevice(deviceStatus('cpu').available ? 'cpu' : 'js');
+    const outcome = await runRecipe({ recipe, experiment: changed, run, device, command: 'physlm run', resume: false });
+    if (outcome.stopped !== 'finished') throw new Error('stopped');
+    return { results: outcome.finished.results as CapacityResults, path: run.path };
+  };
+
+  test('make the run that they start from once, and keep most of its knowledge at 16 bits and little at 2', async () => {
+    const { results: fine, path } = await runOf({ quantize: 'rtn', bits: 16 });
+    const trained = join(sandbox, 'changes', runName(base));
+    const before = JSON.parse(readFileSync(join(trained, 'results.json'), 'utf8')) as CapacityResults;
+    const written = statSync(join(trained, 'results.json')).mtimeMs;
+    expect(before.measures.bits).not.toBe(fine.measures.bits);
+    expect(fine.unchanged).toEqual(before.measures);
+    expect(Math.abs(fine.measures.bits! / before.measures.bits! - 1)).toBeLessThan(0.01);
+    expect(fine.measures).toMatchObject({
+      nParameter: before.measures.nParameter,
+      exposures: before.measures.exposures,
+    });
+    const chosen = await runOf({ quantize: 'gptq', bits: 8 });
+    expect(Math.abs(chosen.results.measures.bits! - before.measures.bits!)).toBeLessThan(24);
+    const coarse = await runOf({ quantize: 'rtn', bits: 2 });
+    expect(coarse.results.measures.bits).toBeLessThan(before.measures.bits! - 24);
+    expect(statSync(join(trained, 'results.json')).mtimeMs).toBe(written);
+    const html = readFileSync(join(path, 'report.html'), 'utf8');
+    expect(html).toContain('rounded to nearest, to 16 bits');
+    expect(html).toContain(runName(base));
+  }, 60_000);
+
+  test('without its last layer a model has fewer parameters and less knowledge', async () => {
+    const { results } = await runOf({ removeLayers: 1 });
+    const { measures, unchanged } = results;
+    expect(unchanged!.nParameter! - measures.nParameter!).toBe(12 * 16 * 16 + 13 * 16);
+    expect(measures.bits).toBeLessThan(unchanged!.bits!);
+  }, 60_000);
 });

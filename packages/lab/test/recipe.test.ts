@@ -144,6 +144,30 @@ describe('variants of capacity', () => {
     expect(model({ architecture: 'mistral', nKvHead: 2, tied: true })).toMatchObject({ nKvHead: 2, tied: true });
   });
 
+  test('a change of a model starts from the run without it, and trains nothing', () => {
+    const base = tiny({ nLayer: 3 });
+    const variants = [
+      { quantize: 'rtn', bits: 4 },
+      { quantize: 'gptq', bits: 4 },
+      { quantize: 'gptq', bits: 8 },
+      { removeLayers: 1 },
+      { removeLayers: 1, quantize: 'rtn', bits: 8 },
+    ].map((change) => tiny({ nLayer: 3, ...change }));
+    for (const one of variants) {
+      expect(one.start?.experiment).toEqual(base);
+      expect(one.train.nStep).toBe(0);
+      expect(JSON.parse(JSON.stringify(one))).toEqual(one);
+    }
+    expect(variants.map(({ name }) => name.replace('capacity-tiny-s1-', ''))).toEqual([
+      'rtn4',
+      'gptq4',
+      'gptq8',
+      'minus1',
+      'minus1-rtn8',
+    ]);
+    expect(new Set(variants.map(digest)).size).toBe(variants.length);
+  });
+
   test('refuse what has no meaning together, naming each parameter', () => {
     const refused = (parameters: Record<string, unknown>, ...paths: string[]): void => {
       const error = thrownBy(() => tiny(parameters));
@@ -158,6 +182,11 @@ describe('variants of capacity', () => {
     refused({ architecture: 'llama', mlpRatio: 0 }, 'model.dMlp');
     refused({ architecture: 'lama' }, 'architecture');
     refused({ usefulShare: 0 }, 'usefulShare');
+    refused({ bits: 4 }, 'bits');
+    refused({ quantize: 'rtn' }, 'bits');
+    refused({ removeLayers: 1, bits: 4 }, 'bits');
+    refused({ removeLayers: 2 }, 'removeLayers');
+    refused({ quantize: 'gptq', bits: 17 }, 'bits');
     expect(() => tiny({ usefulShare: 0.5, junkPeople: 19_900 })).toThrow(/20000/);
   });
 });

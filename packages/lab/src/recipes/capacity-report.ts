@@ -2,7 +2,9 @@ import type { LineFigure, ReportDocument } from '../report/document.js';
 import { count, decimals, percent } from '../report/number-format.js';
 import type { CapacityResults } from '../run-capacity.js';
 import type { CapacityExperiment } from './capacity.js';
+import { changeReport } from './capacity-change-report.js';
 import type { CapacityDataConfig } from './capacity-data.js';
+import { CAPACITY_SOURCE, lossesFigure, lossesTable } from './capacity-items.js';
 
 /** Parameters and stored bits of models trained for 1000 exposures, read off arXiv:2404.05405, Figure 1(a). */
 const PAPER_POINTS: Readonly<Record<string, readonly (readonly [millionParameters: number, megabits: number])[]>> = {
@@ -48,24 +50,10 @@ export const PAPER_FIGURE: Required<Pick<LineFigure, 'series' | 'rays'>> = {
   ],
 };
 
-/** The source of {@link PAPER_FIGURE}. */
-export const CAPACITY_SOURCE =
-  'Allen-Zhu and Li 2024, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, arXiv:2404.05405: ' +
-  'the definition of stored bits (Definition 4.3), the law and its Figure 1(a), whose points are read off the figure.';
-
-const ITEM_NAMES: Readonly<Record<string, string>> = {
-  name: 'name',
-  birthDate: 'birth date',
-  birthCity: 'birth city',
-  university: 'university',
-  major: 'major',
-  employer: 'employer',
-  pronoun: 'pronoun',
-};
-
 /** What a capacity run shows: the bits stored, how they came in, and what is left to learn. */
 export function capacityReport(experiment: CapacityExperiment, results: CapacityResults): ReportDocument {
-  const { measures: m, intervals, items } = results;
+  if (results.unchanged !== undefined) return changeReport(experiment, results, results.unchanged);
+  const { measures: m, intervals } = results;
   const { data, model } = experiment;
   const value = (name: string): number => m[name] ?? Number.NaN;
   const interval = (name: string, show: (x: number) => string): string => {
@@ -120,36 +108,9 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
           { name: 'training loss', points: results.trainingLoss.map(({ exposures, loss }) => [exposures, loss]) },
         ],
       },
-      {
-        kind: 'bar',
-        id: 'losses-by-item',
-        title: 'What is left to know, by item',
-        caption:
-          `Nats that the model still needs for each item, summed over its tokens, beside a uniform guess. A perfect model ` +
-          `needs ln ${count(data.nPeople)} = ${decimals(Math.log(data.nPeople))} nats for a name (whose turn it is cannot be known) and 0 for a fact.`,
-        x: { label: 'nats', min: 0 },
-        categories: items.map(({ item }) => ITEM_NAMES[item] ?? item),
-        series: [
-          { name: 'uniform guess', values: items.map(({ uniform }) => uniform), quiet: true },
-          { name: 'this model', values: items.map(({ loss }) => loss) },
-        ],
-      },
+      lossesFigure(data.nPeople, results),
     ],
-    tables: [
-      {
-        title: 'Losses by item',
-        note: 'Nats, summed over the tokens of the item, mean over people.',
-        columns: ['item', 'choices', 'uniform guess', 'perfect', 'this model', 'bits known'],
-        rows: items.map(({ item, choices, uniform, perfect, loss }) => [
-          ITEM_NAMES[item] ?? item,
-          count(choices),
-          decimals(uniform),
-          decimals(perfect),
-          decimals(loss),
-          `${decimals((uniform - loss) / Math.LN2)} of ${decimals((uniform - perfect) / Math.LN2)}`,
-        ]),
-      },
-    ],
+    tables: [lossesTable(results)],
     sources: [CAPACITY_SOURCE],
   };
 }

@@ -1,4 +1,5 @@
-import { CAPACITY_SOURCE, PAPER_FIGURE } from './capacity-report.js';
+import { CAPACITY_SOURCE } from './capacity-items.js';
+import { PAPER_FIGURE } from './capacity-report.js';
 import type { RecipeSweep } from './recipe.js';
 
 /**

@@ -157,6 +157,16 @@ export const capacityParameters = z.strictObject({
     .min(0)
     .optional()
     .describe("width of the MLPs over the architecture's own: 0.25 for a quarter, 0 (gpt only) for none"),
+  quantize: z
+    .enum(['rtn', 'gptq'])
+    .optional()
+    .describe(
+      'trains nothing: rounds the weights of the run without this, to nearest or with GPTQ, and measures again',
+    ),
+  bits: count(2).max(16).optional().describe('bits of a rounded weight'),
+  removeLayers: count(1)
+    .optional()
+    .describe('trains nothing: takes so many layers off the end of the run without this, and measures again'),
 });
 
 /** Parameters of `capacity`. */
@@ -172,14 +182,33 @@ export interface CapacityExperiment extends Experiment {
     readonly curvePeople: number;
     /** Points of the curve, in exposures. */
     readonly atExposures: readonly number[];
+    /** What is done to the model of `start` before its knowledge is measured; nothing is trained then. */
+    readonly change?: ModelChange;
   };
 }
+
+/** What is done to a trained model before it is measured: layers go first, then weights are rounded. */
+export interface ModelChange {
+  /** Blocks taken off the end. */
+  readonly removeLayers?: number;
+  readonly quantize?: {
+    readonly method: 'rtn' | 'gptq';
+    readonly bits: number;
+    /** gptq: biographies of the training text to calibrate on. */
+    readonly nCalibration?: number;
+  };
+}
+
+/** As many as arXiv:2404.05405 calibrates on. */
+const N_CALIBRATION = 1000;
 
 const N_POINT = 16;
 
 /**
  * Trains a small transformer on synthetic biographies and counts the bits of knowledge it stores: pure, and the same
  * options always give the same experiment.
+ *
+ * With `quantize` or `removeLayers` it starts from the run without them, changes its model, and only measures.
  *
  * Each biography is rendered anew every time (templates and sentence order), so the model can only win by storing facts.
  *
@@ -190,6 +219,11 @@ const N_POINT = 16;
  */
 export function capacity({ scale, seed, parameters = {} }: RecipeOptions): CapacityExperiment {
   const given = checkParameters('capacity', capacityParameters, parameters);
+  const { quantize, bits, removeLayers, ...others } = given;
+  if (quantize !== undefined || removeLayers !== undefined) {
+    return changed(capacity({ scale, seed, parameters: others }), { quantize, bits, removeLayers });
+  }
+  requireUnset(given, ['bits'], 'no quantize');
   const setting = { ...capacityScales[scale], ...definedOnly(given) };
   const { nPeople, exposures, dModel, dHead, batchSize } = setting;
   const data = dataOf(setting);
@@ -232,6 +266,35 @@ export function capacity({ scale, seed, parameters = {} }: RecipeOptions): Capac
   };
 }
 
+/** The experiment that measures a trained model after a change. */
+function changed(
+  base: CapacityExperiment,
+  { quantize: method, bits, removeLayers }: Pick<CapacityParameters, 'quantize' | 'bits' | 'removeLayers'>,
+): CapacityExperiment {
+  if (method === undefined) requireUnset({ bits }, ['bits'], 'no quantize');
+  else if (bits === undefined) {
+    throw new ConfigError([{ path: 'bits', expected: `a number in 2 … 16 with quantize ${method}`, got: 'nothing' }]);
+  }
+  const { nLayer } = base.model;
+  if (removeLayers !== undefined && removeLayers >= nLayer) {
+    const expected = `less than nLayer ${nLayer}: a layer must be left`;
+    throw new ConfigError([{ path: 'removeLayers', expected, got: `${removeLayers}` }]);
+  }
+  const calibration = method === 'gptq' ? { nCalibration: N_CALIBRATION } : {};
+  const change: ModelChange = {
+    ...(removeLayers !== undefined && { removeLayers }),
+    ...(method !== undefined && { quantize: { method, bits: bits!, ...calibration } }),
+  };
+  const marks = [removeLayers !== undefined && `minus${removeLayers}`, method !== undefined && `${method}${bits}`];
+  return {
+    ...base,
+    name: [base.name, ...marks.filter((mark) => mark !== false)].join('-'),
+    train: { ...base.train, nStep: 0, evaluateAt: [] },
+    evaluate: { ...base.evaluate, change },
+    start: { experiment: base },
+  };
+}
+
 /** Parameters that a scale leaves out unless they are set. */
 type CapacitySetting = CapacityScale & Partial<ReturnType<typeof definedOnly<CapacityParameters>>>;
 
@@ -263,10 +326,11 @@ function bioDPart({ nAttribute, nChunk, nString, stringLength, nSymbol }: Capaci
   return { nAttribute, nChunk, nString, stringLength, nSymbol };
 }
 
-function requireUnset(setting: CapacitySetting, names: readonly string[], where: string): void {
+function requireUnset(setting: object, names: readonly string[], where: string): void {
+  const value = (name: string): unknown => (setting as Readonly<Record<string, unknown>>)[name];
   const problems = names
-    .filter((name) => setting[name as keyof CapacitySetting] !== undefined)
-    .map((path) => ({ path, expected: `nothing with ${where}`, got: `${setting[path as keyof CapacitySetting]}` }));
+    .filter((name) => value(name) !== undefined)
+    .map((path) => ({ path, expected: `nothing with ${where}`, got: `${value(path)}` }));
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
