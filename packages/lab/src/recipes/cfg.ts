@@ -183,12 +183,16 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
   const base = cfgScales[scale];
   const given = definedOnly(checkParameters('cfg', cfgParameters, parameters));
   const setting = { ...base, ...base.evaluate, grammarSeed: 1, position: 'rotary' as PositionScheme, ...given };
-  const { nLayer, dModel, position, tokensPerStep, nStep, lrPeak } = setting;
+  const large = scale === 'gpu' || scale === 'paper';
+  const { nLayer, dModel, position, tokensPerStep, nStep } = setting;
   if (given.grammar !== undefined && given.grammarFile !== undefined) {
     throw new ConfigError([{ path: 'grammar', expected: 'either grammar or grammarFile', got: 'both' }]);
   }
   const encoder = given.encoder === true;
   if (encoder) checkEncoder(given);
+  // The paper's encoders take a third of the rate, after 2000 of 100,000 steps.
+  const lrPeak = given.lrPeak ?? (large && encoder ? base.lrPeak / 3 : base.lrPeak);
+  const nWarmup = large ? (encoder ? Math.ceil(nStep / 50) : 0) : Math.min(100, Math.ceil(nStep / 10));
   const data: Omit<CfgDataConfig, 'nCtx'> = {
     grammar: given.grammarFile === undefined ? setting.grammar : definitionIn(given.grammarFile),
     grammarSeed: setting.grammarSeed,
@@ -220,7 +224,6 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
   if (dModel % nHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of nHead ${nHead}`, got: `${dModel}` }]);
   }
-  const large = scale === 'gpu' || scale === 'paper';
   const model: GptConfig = gpt2(nLayer, nHead, {
     dVocab: grammar.nTerminal + (encoder ? 3 : 2),
     nCtx: Math.max(nCtx, Math.min(2 * MOST_CTX, longest)),
@@ -236,7 +239,7 @@ export function cfg({ scale, seed, parameters = {} }: RecipeOptions): CfgExperim
     nStep,
     batchSize: Math.max(1, Math.round(tokensPerStep / nCtx)),
     optimizer: { lrPeak, betas: [0.9, 0.98], eps: 1e-8, weightDecay: 0.1, clipNorm: 1 },
-    schedule: { kind: 'linear', nWarmup: large ? 0 : Math.min(100, Math.ceil(nStep / 10)), finalFraction: 0 },
+    schedule: { kind: 'linear', nWarmup, finalFraction: 0 },
     logEvery: Math.max(1, Math.round(nStep / 100)),
     checkpointEvery: Math.max(1, Math.ceil(nStep / 5)),
     keepCheckpoints: 1,
