@@ -111,7 +111,7 @@ function formsTable({ forms = [], levels }: CfgResults): Table[] {
   const [first] = whole;
   if (first === undefined) return [];
   const repeat = ({ repeat, interval }: Distinctness): string =>
-    `${percent(repeat)} [${percent(interval.low)}, ${percent(interval.high)}]`;
+    `${decimals(repeat)} [${decimals(interval.low)}, ${decimals(interval.high)}]`;
   return [
     {
       title: 'Do its sentences repeat each other?',
