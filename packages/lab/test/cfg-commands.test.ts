@@ -136,6 +136,16 @@ describe('physlm verify cfg', () => {
     expect(code).toBe(1);
   });
 
+  test('reads what data cfg writes, and says what is wrong with other objects', async () => {
+    const made = await physlm(['data', 'cfg', '--grammar', 'cfg3b/13', '-n', '3', '--labels']);
+    const input = [...made.rows.map((row) => JSON.stringify(row)), '{"tokens":[1]}', '{"text":3}', '{"text":"1 2'];
+    const { code, rows } = await physlm(['verify', 'cfg', '--grammar', 'cfg3b/13'], input.join('\n'));
+    expect(rows.map(({ valid }) => valid)).toEqual([true, true, true, undefined, undefined, undefined]);
+    expect(rows[3].error).toBe('[line 4] expected terminals, or an object with a text, got {"tokens":[1]}');
+    expect(rows[5].error).toContain('[line 6]');
+    expect(code).toBe(1);
+  });
+
   test('a grammar file: exact counts of an ambiguous sentence; every line readable exits with 0', async () => {
     const grammar = {
       levels: [[5], [4], [1]],

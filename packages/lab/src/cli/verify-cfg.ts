@@ -34,7 +34,7 @@ export async function verifyCfg(flags: GrammarFlags, io: Io): Promise<number> {
       line++;
       try {
         if (text === undefined) throw new DataError(`line ${line}`, `up to ${LONGEST_LINE} characters`, 'more');
-        await writer.write({ line, ...verify(text) });
+        await writer.write({ line, ...verify(sentenceIn(text, line)) });
       } catch (error) {
         if (!(error instanceof PhyslmError && error.code === 'data')) throw error;
         unreadable++;
@@ -43,6 +43,20 @@ export async function verifyCfg(flags: GrammarFlags, io: Io): Promise<number> {
     }
   });
   return unreadable === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+/** The sentence of a line: the line itself, or the `text` of a row that `physlm data cfg` wrote. */
+function sentenceIn(line: string, number: number): string {
+  if (!line.trimStart().startsWith('{')) return line;
+  let row: unknown;
+  try {
+    row = JSON.parse(line);
+  } catch {
+    // Not JSON: said below, as for a row without text.
+  }
+  const text = (row as { text?: unknown } | undefined)?.text;
+  if (typeof text === 'string') return text;
+  throw new DataError(`line ${number}`, 'terminals, or an object with a text', line.slice(0, 40));
 }
 
 function verifier(cfg: Cfg): (text: string) => Omit<CfgVerdict, 'line'> {

@@ -15,7 +15,7 @@ export function addVerifyCommands(program: Command, io: Io, done: (code: number)
     .command('cfg')
     .summary('sentences of a context-free grammar')
     .description(
-      'Reads sentences, one for each line, as terminals with spaces between them, and prints for each one:\n' +
+      'Reads sentences, one for each line, as terminals with spaces between them or as a row of physlm data cfg, and prints for each one:\n' +
         '  valid     whether it is a sentence of the grammar\n' +
         '  parses    the exact number of its parses, as text\n' +
         '  logProb   natural logarithm of its probability; null outside the language\n' +
