@@ -20,7 +20,7 @@ DEVICE void store_pair(const Floats& x, int64_t i, float first, float second) {
 
 /** finish() for columns n and n+1; n is even. */
 DEVICE void finish_pair(const Product& p, int64_t m, int64_t n, float first, float second) {
-  if (p.N % 2 || n + 1 >= p.N) {
+  if (p.N % 2 || n + 1 >= p.N || p.tail != kPlain) {
     finish(p, m, n, first);
     if (n + 1 < p.N) finish(p, m, n + 1, second);
     return;
@@ -49,7 +49,7 @@ DEVICE void fetch(const Operand& o, int64_t i0, int64_t rows, int64_t k0, int64_
 __global__ void __launch_bounds__(256) multiply_f32(Product p, int64_t depth, float* partial) {
   float* const a = gpu::shared<float>();
   float* const b = a + kDepth * kPitch;
-  const Tile tile = tile_at(blockIdx.x, (p.M + kSide - 1) / kSide, (p.N + kSide - 1) / kSide);
+  const Tile tile = tile_at<int64_t>(blockIdx.x, (p.M + kSide - 1) / kSide, (p.N + kSide - 1) / kSide);
   const int64_t m0 = tile.m * kSide, n0 = tile.n * kSide;
   const int64_t begin = blockIdx.z * depth, end = begin + depth < p.K ? begin + depth : p.K;
   const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
@@ -111,7 +111,7 @@ DEVICE void fetch_tile(const Operand& o, int64_t i0, int64_t rows, int64_t k0, i
 template <bool kTurnedA, bool kTurnedB>
 __global__ void __launch_bounds__(256) multiply_bf16(Product p, int64_t depth, float* partial, int a_chunks, int b_chunks) {
   char* const shared = gpu::shared<char>();
-  const Tile tile = tile_at(blockIdx.x, (p.M + kTile - 1) / kTile, (p.N + kTile - 1) / kTile);
+  const Tile tile = tile_at<int64_t>(blockIdx.x, (p.M + kTile - 1) / kTile, (p.N + kTile - 1) / kTile);
   const int64_t m0 = tile.m * kTile, n0 = tile.n * kTile;
   const int64_t begin = blockIdx.z * depth, end = begin + depth < p.K ? begin + depth : p.K;
   const int steps = (int)((end - begin + kSlice - 1) / kSlice);
@@ -222,5 +222,5 @@ int32_t multiply(const Product& p) {
     start(multiply_f32, grid, 256, 2 * kDepth * kPitch * sizeof(float), p, splits.depth, splits.partial);
   }
   add_splits(p, splits);
-  return PHYSLM_OK;
+  return p.sums ? sum_rows(p.c, p.M, p.N, {p.sums, 0}) : PHYSLM_OK;
 }

@@ -11,12 +11,24 @@ struct Operand {
   int turned;
 };
 
-/** c[m][n] = Σ_k A(m, k)·B(n, k) + bias[n], row-major; y = gelu(c). bias, c and y may be null (not both c and y). */
+/** What a product does with p = Σ_k A(m, k)·B(n, k) + bias[n] before it stores c. */
+enum Tail {
+  kPlain,      // c = p
+  kAdd,        // c = p + beside[m][n]
+  kSlope,      // c = p·gelu'(beside[m][n])
+  kGate,       // B has rows [a | b]: c = p, y[m][n] = silu(p[m][n])·p[m][N/2 + n], N/2 columns; only where suits_sm90
+  kGateSlope,  // beside has rows [a | b], 2N wide, and so has c: the gradient of silu(a)·b where p is that of the gated value
+};
+
+/** c[m][n], row-major, and y = gelu(c) where there is no tail. bias, c and y may be null (not both c and y). */
 struct Product {
   int64_t M, N, K;
   Operand a, b;
   const float* bias;
   Floats c, y;
+  Tail tail = kPlain;
+  Floats beside = {};
+  float* sums = nullptr;  // Σ_m c[m][n] where wanted; only with kSlope
 };
 
 /** Starts the kernels. f32 throughout when both operands are f32; bf16 on tensor cores, f32 sums, when one is bf16. A status. */
@@ -38,20 +50,40 @@ int32_t split(const Product& product, int64_t tiles, int64_t slice, Splits* out)
 /** Adds the chains in order, then does what follows the product. */
 void add_splits(const Product& product, const Splits& splits);
 
-/** Adds the bias, stores c, stores gelu(c). */
+/** da and db of silu(a)·b, given the gradient of that. */
+DEVICE void gate_slope(float d, float sigmoid, float& a, float& b) {
+  const float up = b;
+  b = d * a * sigmoid;
+  a = d * up * sigmoid * (1.0f + a * (1.0f - sigmoid));
+}
+
+/** Adds the bias, does what the tail says, stores c, stores gelu(c). */
 DEVICE void finish(const Product& p, int64_t m, int64_t n, float value) {
   if (p.bias) value += p.bias[n];
+  if (p.tail == kAdd) value += load_one(p.beside, m * p.N + n);
+  if (p.tail == kSlope) value *= gelu_slope(load_one(p.beside, m * p.N + n));
+  if (p.tail == kGateSlope) {
+    const int64_t at = m * 2 * p.N + n;
+    float a = load_one(p.beside, at), b = load_one(p.beside, at + p.N);
+    gate_slope(value, 1.0f / (1.0f + expf(-a)), a, b);
+    store_one(p.c, at, a);
+    store_one(p.c, at + p.N, b);
+    return;
+  }
   if (p.c.data) store_one(p.c, m * p.N + n, value);
   if (p.y.data) store_one(p.y, m * p.N + n, gelu(value));
 }
 
 /** Block `index` of tiles_m·tiles_n: eight rows of tiles at a time, so that their operands stay in L2. */
-struct Tile {
-  int64_t m, n;
+template <class Integer>
+struct TileAt {
+  Integer m, n;
 };
-DEVICE Tile tile_at(int64_t index, int64_t tiles_m, int64_t tiles_n) {
-  const int64_t group = index / (8 * tiles_n), inside = index % (8 * tiles_n);
-  const int64_t rows = tiles_m - 8 * group < 8 ? tiles_m - 8 * group : 8;
+using Tile = TileAt<int64_t>;
+template <class Integer>
+DEVICE TileAt<Integer> tile_at(Integer index, Integer tiles_m, Integer tiles_n) {
+  const Integer group = index / (8 * tiles_n), inside = index % (8 * tiles_n);
+  const Integer rows = tiles_m - 8 * group < 8 ? tiles_m - 8 * group : 8;
   return {8 * group + inside % rows, inside / rows};
 }
 

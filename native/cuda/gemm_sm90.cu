@@ -5,6 +5,10 @@
 // small models, storing takes as long as multiplying. Two named barriers keep the groups' main loops apart. Each element is
 // one chain over k, or `split` chains that a second kernel adds in order, whatever the number of multiprocessors.
 //
+// What follows the product (Tail) happens to eight columns at a time as they are stored. Tensors that it reads come four rows
+// ahead; sums of columns (bias gradients) are taken for each tile, and a second kernel adds the tiles in order. Where a tile
+// gates, its left half are columns of a, its right half the same columns of b.
+//
 // Stage s is full when its bytes have come (barrier full[s]), empty when the four warps that read it have arrived
 // (empty[s]). Step `at` of the block uses stage at % kStages in round at / kStages.
 #include "gemm.h"
@@ -16,54 +20,132 @@ constexpr int kSlice = 32;         // columns that a warp stores at a time
 constexpr int kPitch = kSlice + 4; // floats; rows of a slice start in different banks
 constexpr int kThreads = 384;
 
+constexpr int kQueueBytes = 32 * 4 * 16;  // of a warp: four chunks of each lane, of what its tail reads
+
 template <int kN>
 constexpr int kStages = kN == 192 ? 4 : 5;
 template <int kN>
 constexpr int kStageBytes = (kM + kN) * kK * 2;
 template <int kN>
-constexpr int kSharedBytes = 1024 + kStages<kN> * kStageBytes<kN> + 8 * 32 * kPitch * 4 + 2 * kStages<kN> * 8;
+constexpr int kSharedBytes = 1024 + kStages<kN> * kStageBytes<kN> + 8 * 32 * kPitch * 4 + 8 * kN * 4 + 8 * kQueueBytes + 2 * kStages<kN> * 8;
+/** Tensors beside the product that a tail reads. */
+template <Tail kTail>
+constexpr int kBeside = kTail == kGateSlope ? 2 : kTail == kAdd || kTail == kSlope ? 1 : 0;
+/** Columns of the result that a tile stores. */
+template <int kN, Tail kTail>
+constexpr int kColumns = kTail == kGate ? kN / 2 : kN;
 
-/** finish() for eight columns from n on. */
-DEVICE void finish_eight(const Product& p, int m, int n, const float* from, int wide) {
-  if (!wide || n + 8 > p.N) {
+/** 1/(1 + e^−x) from the hardware's exponential: to about 1e-6 of itself. */
+DEVICE float sigmoid_fast(float x) { return gpu::divide_fast(1.0f, 1.0f + gpu::exp2_fast(-kLog2E * x)); }
+/** gelu() and gelu_slope() by ½(1 + tanh u) = sigmoid(2u): no cancellation, and a fifth of the work. */
+DEVICE float gelu_fast(float x) { return x * sigmoid_fast(1.5957691216057308f * (x + 0.044715f * x * x * x)); }
+DEVICE float gelu_slope_fast(float x) {
+  const float s = sigmoid_fast(1.5957691216057308f * (x + 0.044715f * x * x * x));
+  return s + x * s * (1.0f - s) * 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x);
+}
+
+/** What the tail reads beside eight columns, on its way into chunks of shared memory that no other lane touches. */
+template <Tail kTail>
+struct Queue {
+  static constexpr int depth = kBeside<kTail> == 2 ? 2 : 4;
+  char* chunks;
+  /** Asks for columns n… of row m, to be taken `depth` turns after turn `turn` of a slice. */
+  DEVICE void fetch(const Product& p, int turn, int m, int n, bool wanted) const {
+    if (kBeside<kTail> == 0) return;
+    if (wanted && m < p.M && n < p.N) {
+      const uint16_t* const from = static_cast<const uint16_t*>(p.beside.data) + (int64_t)m * p.N * kBeside<kTail> + n;
+#pragma unroll
+      for (int i = 0; i < kBeside<kTail>; i++) gpu::copy_async(chunk(turn, i), from + i * p.N);
+    }
+    gpu::copy_commit();
+  }
+  /** Waits for what was asked for `depth` turns ago. */
+  DEVICE void wait() const {
+    if (kBeside<kTail> > 0) gpu::copy_wait<depth - 1>();
+  }
+  DEVICE void take(int turn, int i, float (&v)[8]) const { load(Floats{chunk(turn, i), 1}, 0, v); }
+  DEVICE char* chunk(int turn, int i) const { return chunks + (turn % depth * kBeside<kTail> + i) * 512; }
+};
+
+/** finish() for eight columns from n on, all inside if there is a tail; with kSlope what is stored replaces what came, for sums of columns. */
+template <Tail kTail>
+DEVICE void finish_eight(const Product& p, int m, int n, float* from, int wide, const Queue<kTail>& queue, int turn) {
+  if (kTail == kPlain && (!wide || n + 8 > p.N)) {
 #pragma unroll 1
     for (int j = 0; j < 8; j++)
       if (n + j < p.N) finish(p, m, n + j, from[j]);
     return;
   }
+  const int N = (int)p.N;
   float v[8];
 #pragma unroll
-  for (int j = 0; j < 8; j++) v[j] = from[j] + (p.bias ? p.bias[n + j] : 0.0f);
-  if (p.c.data) store(p.c, (int64_t)m * p.N + n, v);
-  if (p.y.data) {
+  for (int j = 0; j < 8; j++) v[j] = from[j] + (kTail != kSlope && kTail != kGateSlope && p.bias ? p.bias[n + j] : 0.0f);
+  if (kTail == kPlain) {
+    if (p.c.data) store(p.c, (int64_t)m * N + n, v);
+    if (!p.y.data) return;
 #pragma unroll
-    for (int j = 0; j < 8; j++) v[j] = gelu(v[j]);
-    store(p.y, (int64_t)m * p.N + n, v);
+    for (int j = 0; j < 8; j++) v[j] = gelu_fast(v[j]);
+    store(p.y, (int64_t)m * N + n, v);
+    return;
   }
+  const Floats c = {p.c.data, 1};
+  float x[8];
+  queue.take(turn, 0, x);
+  if (kTail == kGateSlope) {
+    float w[8];
+    queue.take(turn, 1, w);
+#pragma unroll
+    for (int j = 0; j < 8; j++) gate_slope(v[j], sigmoid_fast(x[j]), x[j], w[j]);
+    store(c, (int64_t)m * 2 * N + n, x);
+    store(c, (int64_t)m * 2 * N + N + n, w);
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < 8; j++) {
+    if (kTail == kAdd) v[j] += x[j];
+    if (kTail == kSlope) from[j] = v[j] *= gelu_slope_fast(x[j]);
+  }
+  store(c, (int64_t)m * N + n, v);
+}
+
+/** The gate of eight columns from n on: a and b, and silu(a)·b. */
+DEVICE void finish_gate(const Product& p, int m, int n, const float* from_a, const float* from_b) {
+  const int64_t half = p.N / 2, at = (int64_t)m * p.N + n, to = (int64_t)m * half + n;
+  float a[8], b[8];
+#pragma unroll
+  for (int j = 0; j < 8; j++) a[j] = from_a[j], b[j] = from_b[j];
+  if (p.c.data) store(p.c, at, a), store(p.c, at + half, b);
+#pragma unroll
+  for (int j = 0; j < 8; j++) a[j] *= sigmoid_fast(a[j]) * b[j];
+  store(p.y, to, a);
 }
 
 /** Which tile, and which part of its sum, job j is. */
 struct Job {
   int m0, n0, k0, split, steps;
 };
-template <int kN>
+template <int kN, Tail kTail>
 DEVICE Job job_at(int j, const Product& p, int64_t depth) {
-  const int64_t tiles_m = (p.M + kM - 1) / kM, tiles_n = (p.N + kN - 1) / kN, tiles = tiles_m * tiles_n;
-  const Tile tile = tile_at(j % tiles, tiles_m, tiles_n);
-  const int64_t split = j / tiles, k0 = split * depth, end = k0 + depth < p.K ? k0 + depth : p.K;
-  return {(int)tile.m * kM, (int)tile.n * kN, (int)k0, (int)split, (int)((end - k0 + kK - 1) / kK)};
+  constexpr int kWide = kColumns<kN, kTail>;
+  const int N = kTail == kGate ? (int)p.N / 2 : (int)p.N, K = (int)p.K;
+  const int tiles_m = ((int)p.M + kM - 1) / kM, tiles_n = (N + kWide - 1) / kWide, tiles = tiles_m * tiles_n;
+  const TileAt<int> tile = tile_at(j % tiles, tiles_m, tiles_n);
+  const int split = j / tiles, k0 = split * (int)depth, end = K - k0 > (int)depth ? k0 + (int)depth : K;
+  return {tile.m * kM, tile.n * kWide, k0, split, (end - k0 + kK - 1) / kK};
 }
 
-template <int kN, bool kTurnedA, bool kTurnedB>
+template <int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
 __global__ void __launch_bounds__(kThreads, 1)
     multiply_wgmma(const __grid_constant__ gpu::TensorMap map_a, const __grid_constant__ gpu::TensorMap map_b, Product p,
-                   int64_t depth, int jobs, float* partial, int wide) {
+                   int64_t depth, int jobs, float* partial, float* tile_sums, int wide) {
 #if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr int kCount = kStages<kN>;
   char* stages = gpu::shared<char>();
   stages += (1024 - gpu::address(stages) % 1024) % 1024;
   float* const slices = reinterpret_cast<float*>(stages + kCount * kStageBytes<kN>);
-  uint64_t* const full = reinterpret_cast<uint64_t*>(slices + 8 * 32 * kPitch);
+  float* const columns = slices + 8 * 32 * kPitch;  // sums of a warp's rows, [8][kN]
+  char* const queues = reinterpret_cast<char*>(columns + 8 * kN);
+  uint64_t* const full = reinterpret_cast<uint64_t*>(queues + 8 * kQueueBytes);
   uint64_t* const empty = full + kCount;
   const int lane = lane_index(), group = warp_index() / 4;
   if (threadIdx.x == 0) {
@@ -76,11 +158,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   gpu::sync();
 
   if (group == 0) {
-    gpu::registers_down<40>();
+    gpu::registers_down<24>();
     if (threadIdx.x > 0) return;
     int at = 0;
     for (int j = blockIdx.x; j < jobs; j += gridDim.x) {
-      const Job job = job_at<kN>(j, p, depth);
+      const Job job = job_at<kN, kTail>(j, p, depth);
       for (int step = 0; step < job.steps; step++, at++) {
         const int stage = at % kCount, k = job.k0 + step * kK;
         char* const a = stages + stage * kStageBytes<kN>;
@@ -96,23 +178,29 @@ __global__ void __launch_bounds__(kThreads, 1)
           for (int i = 0; i < kN / 64; i++) gpu::tensor_load(b + i * 8192, map_b, job.n0 + 64 * i, k, full + stage);
         } else {
           gpu::tensor_load(b, map_b, k, job.n0, full + stage);
+          if (kTail == kGate) gpu::tensor_load(b + kN / 2 * kK * 2, map_b, k, (int)p.N / 2 + job.n0, full + stage);
         }
       }
     }
     return;
   }
 
-  gpu::registers_up<232>();
+  gpu::registers_up<240>();
   const int mine = group - 1, warp = warp_index() % 4;
   float* const slice = slices + (warp_index() - 4) * 32 * kPitch;
   if (mine == 1) gpu::named_arrive(1, 256);  // group 0 of the two begins
+  const Queue<kTail> queue = {queues + (warp_index() - 4) * kQueueBytes + lane * 16};
   int at = 0, turn = 0;
   for (int j = blockIdx.x; j < jobs; j += gridDim.x, turn ^= 1) {
-    const Job job = job_at<kN>(j, p, depth);
+    const Job job = job_at<kN, kTail>(j, p, depth);
     if (turn != mine) {
       at += job.steps;
       continue;
     }
+    // Rows 16·warp… of both halves are this warp's; turn u / 32 of a slice stores row u / 4.
+    const auto row_of = [&](int row) { return job.m0 + (row >= 16 ? 64 : 0) + 16 * warp + row % 16; };
+#pragma unroll
+    for (int i = 0; i < Queue<kTail>::depth; i++) queue.fetch(p, i, row_of(lane / 4 + 8 * i), job.n0 + lane % 4 * 8, !partial);
     gpu::named_sync(1 + mine, 256);
     float c[2][kN / 2];
     for (int step = 0; step < job.steps; step++, at++) {
@@ -138,7 +226,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (lane == 0) gpu::barrier_arrive(empty + (at - 1) % kCount);
     gpu::named_arrive(2 - mine, 256);
 
-    // Rows 16·warp… of both halves, 32 columns at a time, through shared memory of the warp's own.
+    // 32 columns at a time through shared memory of the warp's own; when gating, 16 columns of a and the same of b.
 #pragma unroll
     for (int c0 = 0; c0 < kN; c0 += kSlice) {
       gpu::sync_warp();
@@ -147,23 +235,50 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
         for (int i = 0; i < kSlice / 8; i++)
 #pragma unroll
-          for (int e = 0; e < 4; e++)
-            slice[(16 * h + lane / 4 + (e >= 2 ? 8 : 0)) * kPitch + 8 * i + 2 * (lane % 4) + e % 2] = c[h][c0 / 2 + 4 * i + e];
+          for (int e = 0; e < 4; e++) {
+            const int from = kTail == kGate ? c0 / 4 + 4 * (i % 2) + i / 2 * (kN / 4) : c0 / 2 + 4 * i;
+            slice[(16 * h + lane / 4 + (e >= 2 ? 8 : 0)) * kPitch + 8 * i + 2 * (lane % 4) + e % 2] = c[h][from + e];
+          }
       gpu::sync_warp();
 #pragma unroll 1
-      for (int u = lane; u < 32 * kSlice / 8; u += kWarp) {
-        const int row = u / (kSlice / 8), column = u % (kSlice / 8) * 8;
-        const int m = job.m0 + (row >= 16 ? 64 : 0) + 16 * warp + row % 16, n = job.n0 + c0 + column;
-        if (m >= p.M || n >= p.N) continue;
-        const float* const from = slice + row * kPitch + column;
-        if (!partial) {
-          finish_eight(p, m, n, from, wide);
-        } else {
-#pragma unroll 1
-          for (int e = 0; e < 8; e++)
-            if (n + e < p.N) partial[((int64_t)job.split * p.M + m) * p.N + n + e] = from[e];
+      for (int u = lane; u < 32 * (kTail == kGate ? 2 : 4); u += kWarp) {
+        if (kTail == kGate) {
+          const int row = u / 2, m = row_of(row), n = job.n0 + c0 / 2 + u % 2 * 8;
+          const float* const from = slice + row * kPitch + u % 2 * 8;
+          if (m < p.M && n < p.N / 2) finish_gate(p, m, n, from, from + 16);
+          continue;
         }
+        const int row = u / 4, column = u % 4 * 8, m = row_of(row), n = job.n0 + c0 + column;
+        float* const from = slice + row * kPitch + column;
+        queue.wait();
+        if (m < p.M && n < p.N) {
+          if (!partial) {
+            finish_eight(p, m, n, from, wide, queue, u / kWarp);
+          } else {
+#pragma unroll 1
+            for (int e = 0; e < 8; e++)
+              if (n + e < p.N) partial[((int64_t)job.split * p.M + m) * p.N + n + e] = from[e];
+          }
+        }
+        if (Queue<kTail>::depth == 2 && u < 2 * kWarp)
+          queue.fetch(p, u / kWarp, row_of(row + 16), n, !partial);
+        else
+          queue.fetch(p, u / kWarp, row_of((row + 8 * Queue<kTail>::depth) % 32), n + kSlice, !partial && c0 + kSlice < kN);
       }
+      if (kTail == kSlope && tile_sums) {
+        gpu::sync_warp();
+        float sum = 0;
+#pragma unroll 8
+        for (int row = 0; row < 32; row++) sum += row_of(row) < p.M ? slice[row * kPitch + lane] : 0.0f;
+        columns[(warp_index() - 4) * kN + c0 + lane] = sum;
+      }
+    }
+    if (kTail == kSlope && tile_sums) {
+      // Nobody writes the sums of the next tile before all have passed the barrier of its main loop.
+      gpu::named_sync(3 + mine, 128);
+      const float* const from = columns + 4 * mine * kN;
+      for (int n = threadIdx.x % 128; n < kN && job.n0 + n < p.N; n += 128)
+        tile_sums[(int64_t)(job.m0 / kM) * p.N + job.n0 + n] = from[n] + from[kN + n] + from[2 * kN + n] + from[3 * kN + n];
     }
   }
 #endif
@@ -174,24 +289,44 @@ int32_t map_of(const Operand& o, int64_t rows, int64_t K, int tile, gpu::TensorM
                   : platform_tensor_map(map, o.x.data, K, rows, o.ld, tile);
 }
 
-template <int kN>
-int32_t multiply_by(const Product& p) {
+/** Whether eight columns at a time can be stored, and read where a tail reads. */
+bool in_eights(const Product& p) {
+  const auto aligned = [](const Floats& x) { return (uintptr_t)x.data % 16 == 0; };
+  return p.N % (p.tail == kGate ? 16 : 8) == 0 && aligned(p.c) && aligned(p.y) && aligned(p.beside);
+}
+
+template <int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
+int32_t multiply_as(const Product& p) {
   gpu::TensorMap a, b;
   if (int32_t status = map_of(p.a, p.M, p.K, kM, &a)) return status;
-  if (int32_t status = map_of(p.b, p.N, p.K, kN, &b)) return status;
-  const int64_t tiles = ceil_div(p.M, kM) * ceil_div(p.N, kN);
-  Splits splits;
-  if (int32_t status = split(p, tiles, kK, &splits)) return status;
-  const auto aligned = [](const Floats& x) { return (uintptr_t)x.data % 16 == 0; };
-  const int wide = p.N % 8 == 0 && aligned(p.c) && aligned(p.y);
-  const auto kernel = p.a.turned ? p.b.turned ? multiply_wgmma<kN, true, true> : multiply_wgmma<kN, true, false>
-                      : p.b.turned ? multiply_wgmma<kN, false, true>
-                                   : multiply_wgmma<kN, false, false>;
+  if (int32_t status = map_of(p.b, p.N, p.K, kColumns<kN, kTail>, &b)) return status;
+  const int64_t N = kTail == kGate ? p.N / 2 : p.N, tiles_m = ceil_div(p.M, kM), tiles = tiles_m * ceil_div(N, kColumns<kN, kTail>);
+  Splits splits = {1, most(kK, ceil_div(p.K, kK) * kK), nullptr};
+  if (kTail != kGate)
+    if (int32_t status = split(p, tiles, kK, &splits)) return status;
+  const int wide = in_eights(p);
+  float* tile_sums = nullptr;
+  if (p.sums && splits.count == 1) {
+    tile_sums = static_cast<float*>(scratch(kSlotPartial, tiles_m * p.N * sizeof(float)));
+    if (!tile_sums) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for sums of columns");
+  }
   const int64_t jobs = tiles * splits.count;
-  start(kernel, dim3((unsigned)least(jobs, platform_multiprocessors())), kThreads, kSharedBytes<kN>, a, b, p, splits.depth, (int)jobs,
-        splits.partial, wide);
+  start(multiply_wgmma<kN, kTurnedA, kTurnedB, kTail>, dim3((unsigned)least(jobs, platform_multiprocessors())), kThreads,
+        kSharedBytes<kN>, a, b, p, splits.depth, (int)jobs, splits.partial, tile_sums, wide);
   add_splits(p, splits);
-  return PHYSLM_OK;
+  if (tile_sums) add_chunks(tile_sums, tiles_m, p.N, {p.sums, 0}, p.N);
+  return p.sums && !tile_sums ? sum_rows(p.c, p.M, p.N, {p.sums, 0}) : PHYSLM_OK;
+}
+
+template <int kN>
+int32_t multiply_by(const Product& p) {
+  if (p.tail == kAdd) return multiply_as<kN, false, false, kAdd>(p);
+  if (p.tail == kGate) return multiply_as<kN, false, false, kGate>(p);
+  if (p.tail == kSlope) return multiply_as<kN, false, true, kSlope>(p);
+  if (p.tail == kGateSlope) return multiply_as<kN, false, true, kGateSlope>(p);
+  return p.a.turned ? p.b.turned ? multiply_as<kN, true, true, kPlain>(p) : multiply_as<kN, true, false, kPlain>(p)
+         : p.b.turned ? multiply_as<kN, false, true, kPlain>(p)
+                      : multiply_as<kN, false, false, kPlain>(p);
 }
 
 bool by_tma(const Operand& o) { return o.x.half && o.ld % 8 == 0 && (uintptr_t)o.x.data % 16 == 0; }
@@ -199,8 +334,11 @@ bool by_tma(const Operand& o) { return o.x.half && o.ld % 8 == 0 && (uintptr_t)o
 }  // namespace
 
 bool suits_sm90(const Product& p) {
-  return hopper_for("gemm") && by_tma(p.a) && by_tma(p.b) && p.M >= 64 && p.N >= 32 && p.K >= 16 &&
-         p.M < 1 << 30 && p.N < 1 << 30 && p.K < 1 << 30;
+  // Tails are made for the layouts that need them: results of y = x·wᵀ, and of dx = dy·w.
+  const bool slope = p.tail == kSlope || p.tail == kGateSlope, reads = p.tail == kAdd || slope;
+  const bool tail = p.tail == kPlain || (hopper_for("epilogue") && in_eights(p) && (!reads || (p.beside.half && p.c.half)) && !p.a.turned && p.b.turned == slope);
+  return hopper_for("gemm") && tail && by_tma(p.a) && by_tma(p.b) && p.M >= 64 && p.N >= 32 && p.K >= 16 && p.M < 1 << 30 &&
+         p.N < 1 << 30 && p.K < 1 << 30;
 }
 
 int32_t multiply_sm90(const Product& p) {

@@ -1,6 +1,8 @@
 // Products with weights w[O,I]: y = x·wᵀ, and what follows from dy: dx = dy·w, dw = dyᵀ·x, db = Σ_r dy.
 #include "gemm.h"
 
+OP(siluGate_forward);
+
 namespace {
 
 /** dpre = dy·gelu'(pre). */
@@ -18,18 +20,51 @@ __global__ void gelu_gradient_eights(Floats pre, Floats dy, Floats dpre, int64_t
   store(dpre, i, x);
 }
 
-int32_t forward(const physlm_tensor& x, const physlm_tensor& w, const float* bias, Floats c, Floats y) {
+Product product_of(const physlm_tensor& x, const physlm_tensor& w, const float* bias, Floats c, Floats y) {
   const int64_t R = leading(x, 1), I = axis(x, 1), O = leading(w, 1);
-  return multiply({R, O, I, {floats(x), I, 0}, {floats(w), I, 0}, bias, c, y});
+  return {R, O, I, {floats(x), I, 0}, {floats(w), I, 0}, bias, c, y};
 }
 
-/** dx = dy·w and dw = dyᵀ·x, each unless null. */
+int32_t forward(const physlm_tensor& x, const physlm_tensor& w, const float* bias, Floats c, Floats y) {
+  return multiply(product_of(x, w, bias, c, y));
+}
+
+/** y = x·wᵀ (+ bias) + r. */
+int32_t forward_add(const physlm_tensor& x, const physlm_tensor& w, const float* bias, const physlm_tensor& r, physlm_tensor& y) {
+  Product product = product_of(x, w, bias, floats(y), {});
+  product.tail = kAdd;
+  product.beside = floats(r);
+  return multiply(product);
+}
+
+/** dx = dy·w with a tail, unless null. */
+int32_t gradient_of_input(const physlm_tensor& w, Floats dy, physlm_tensor& dx, int64_t R, Tail tail = kPlain, Floats beside = {},
+                          float* sums = nullptr) {
+  const int64_t I = axis(w, 1), O = leading(w, 1);
+  if (!dx.data) return PHYSLM_OK;
+  return multiply({R, I, O, {dy, O, 0}, {floats(w), I, 1}, nullptr, floats(dx), {}, tail, beside, sums});
+}
+
+/** dw = dyᵀ·x, unless null. */
+int32_t gradient_of_weight(const physlm_tensor& x, Floats dy, physlm_tensor& dw) {
+  const int64_t R = leading(x, 1), I = axis(x, 1), O = leading(dw, 1);
+  return dw.data ? multiply({O, I, R, {dy, O, 1}, {floats(x), I, 1}, nullptr, floats(dw), {}}) : PHYSLM_OK;
+}
+
+/** db = Σ_r dy, unless null. */
+int32_t gradient_of_bias(const physlm_tensor& dy, physlm_tensor& db) {
+  return db.data ? sum_rows(floats(dy), leading(dy, 1), axis(dy, 1), floats(db)) : PHYSLM_OK;
+}
+
 int32_t gradients(const physlm_tensor& x, const physlm_tensor& w, Floats dy, physlm_tensor& dx, physlm_tensor& dw) {
-  const int64_t R = leading(x, 1), I = axis(x, 1), O = leading(w, 1);
-  int32_t status = PHYSLM_OK;
-  if (dx.data) status = multiply({R, I, O, {dy, O, 0}, {floats(w), I, 1}, nullptr, floats(dx), {}});
-  if (!status && dw.data) status = multiply({O, I, R, {dy, O, 1}, {floats(x), I, 1}, nullptr, floats(dw), {}});
-  return status;
+  const int32_t status = gradient_of_input(w, dy, dx, leading(x, 1));
+  return status ? status : gradient_of_weight(x, dy, dw);
+}
+
+int32_t expect_double(const char* what, int64_t F, int64_t P) {
+  if (P == 2 * F) return PHYSLM_OK;
+  return physlm_fail(PHYSLM_BAD_ARGUMENT, "[%s] expected %lld columns, two gates of %lld, got %lld", what, (long long)(2 * F),
+                     (long long)F, (long long)P);
 }
 
 }  // namespace
@@ -59,8 +94,7 @@ OP(linearBiasGelu_forward) {
 OP(linear_backward) { return gradients(in[0], in[1], floats(in[2]), out[0], out[1]); }
 
 OP(linearBias_backward) {
-  if (out[2].data)
-    if (int32_t status = sum_rows(floats(in[2]), leading(in[2], 1), axis(in[2], 1), floats(out[2]))) return status;
+  if (int32_t status = gradient_of_bias(in[2], out[2])) return status;
   return gradients(in[0], in[1], floats(in[2]), out[0], out[1]);
 }
 
@@ -77,4 +111,36 @@ OP(linearBiasGelu_backward) {
   if (out[2].data)
     if (int32_t status = sum_rows(dpre, leading(in[3], 1), O, floats(out[2]))) return status;
   return gradients(in[0], in[1], dpre, out[0], out[1]);
+}
+
+// --- with what comes before or after: steps in bf16 are rewritten to these --------------------------------------------------
+
+OP(linearAdd_forward) { return forward_add(in[0], in[1], nullptr, in[2], out[0]); }
+
+OP(linearBiasAdd_forward) { return forward_add(in[0], in[1], static_cast<const float*>(in[2].data), in[3], out[0]); }
+
+// The gradients of y = gelu(pre)·wᵀ + b, and the sums of that of pre.
+OP(linearBiasOfGelu_backward) {
+  const int64_t R = leading(in[0], 1);
+  if (int32_t status = gradient_of_bias(in[2], out[2])) return status;
+  if (int32_t status = gradient_of_weight(in[0], floats(in[2]), out[1])) return status;
+  return gradient_of_input(in[1], floats(in[2]), out[0], R, kSlope, floats(in[3]), static_cast<float*>(out[3].data));
+}
+
+// y = silu(a)·b and [a | b] = x·wᵀ.
+OP(linearSiluGate_forward) {
+  if (int32_t status = expect_double("w", axis(out[0], 1), leading(in[1], 1))) return status;
+  Product product = product_of(in[0], in[1], nullptr, floats(out[1]), floats(out[0]));
+  product.tail = kGate;
+  if (product.M == 0 || product.N == 0) return PHYSLM_OK;
+  if (suits_sm90(product)) return multiply_sm90(product);
+  if (int32_t status = forward(in[0], in[1], nullptr, floats(out[1]), {})) return status;
+  return siluGate_forward_cuda(out + 1, 1, out, 1, nullptr, 0, nullptr);
+}
+
+// The gradients of y = (silu(a)·b)·wᵀ with [a | b] kept.
+OP(linearOfSiluGate_backward) {
+  if (int32_t status = expect_double("gates", axis(in[0], 1), axis(in[3], 1))) return status;
+  if (int32_t status = gradient_of_weight(in[0], floats(in[2]), out[1])) return status;
+  return gradient_of_input(in[1], floats(in[2]), out[0], leading(in[0], 1), kGateSlope, floats(in[3]));
 }

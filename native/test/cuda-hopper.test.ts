@@ -155,7 +155,10 @@ describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
 
   it('gives the same bits in whatever order threads and blocks run, and may be left out', (context) => {
     if (cuda.description() !== 'emulated on the host') return context.skip('a GPU has its own order');
-    for (const shape of [{ ...shapes[3]!, H: 1, G: 1 }, { ...shapes[2]!, B: 1, T: 150 }]) {
+    for (const shape of [
+      { ...shapes[3]!, H: 1, G: 1 },
+      { ...shapes[2]!, B: 1, T: 150 },
+    ]) {
       const [qkv, d] = [random(shape), seedOf(shape)];
       const first = forward(shape, qkv);
       const gradient = backward(shape, qkv, d, ...first);

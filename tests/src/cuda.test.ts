@@ -100,6 +100,27 @@ describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda$
     expect(eager.losses[2]).toBeLessThan(eager.losses[0]!);
   });
 
+  it('does what follows a product in the product, in bf16', () => {
+    const kernels = (precision: Precision): string[] => {
+      const device = cuda(precision);
+      const model = buildModel(device, config, new Rng('weights'));
+      const arena = new ParameterArena(device, model);
+      const ids = device.zeros([2, nCtx], 'i32');
+      const seed = device.tensor(new Float32Array(2 * nCtx * config.dVocab).fill(1), [2, nCtx, config.dVocab]);
+      const program = device.record(() => {
+        backward(model.forward(ids), seed);
+        return { gradients: arena.gradients };
+      });
+      return [...program.profile().keys()].filter((kernel) => /^linear.*(Add|Of|Gate)|^(gelu|siluGate)/.test(kernel));
+    };
+    expect(kernels('f32').filter((kernel) => kernel.startsWith('linear'))).toEqual([]);
+    expect(kernels('bf16').toSorted()).toEqual(
+      config.architecture === 'llama'
+        ? ['linearAdd_forward', 'linearOfSiluGate_backward', 'linearSiluGate_forward']
+        : ['linearBiasAdd_forward', 'linearBiasOfGelu_backward'],
+    );
+  });
+
   it('stays close to f32 in bf16, with the same bits each time', () => {
     const exact = steps(cuda('f32'), config, 1, true);
     const rounded = steps(cuda('bf16'), config, 1, true);

@@ -80,6 +80,7 @@ inline uint16_t round_bf16(float x) {
 }
 inline uint32_t pack_bf16(float low, float high) { return round_bf16(low) | (uint32_t)round_bf16(high) << 16; }
 inline float exp2_fast(float x) { return exp2f(x); }
+inline float divide_fast(float x, float y) { return x / y; }
 inline float from_bf16(uint32_t pair, int which) { return __uint_as_float(which ? pair & 0xffff0000u : pair << 16); }
 
 /**

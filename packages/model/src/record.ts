@@ -2,6 +2,7 @@ import { invariant } from '@physlm/base';
 import type { NativePlan } from '@physlm/native';
 import { type Command, encodeCommands } from './command.js';
 import { type Device, runJs } from './device.js';
+import { fuseNeighbours } from './fused-commands.js';
 import { inHalfPrecision } from './half-precision.js';
 import { planArena } from './plan-arena.js';
 import { type Memory, Tensor } from './tensor.js';
@@ -43,7 +44,10 @@ export class Recorder {
   finish<T extends Readonly<Record<string, Tensor>>>(results: T, slices?: Slices): Recorded<T> {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
     const live = liveCommands(this.#commands, kept);
-    const commands = this.device.precision === 'bf16' ? inHalfPrecision(this.device, live, kept) : live;
+    const commands =
+      this.device.precision === 'bf16'
+        ? inHalfPrecision(this.device, fuseNeighbours(this.device, live, kept), kept)
+        : live;
     if (slices === undefined) {
       // What the caller reads after each run lies near the host where that is another place.
       if (this.device.native?.allocate !== undefined) {
