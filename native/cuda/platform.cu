@@ -10,7 +10,7 @@
 namespace {
 
 cudaStream_t g_stream = nullptr;
-int g_major = 0, g_minor = 0, g_multiprocessors = 0;
+int g_major = 0, g_minor = 0, g_multiprocessors = 0, g_shared_bytes = 0;
 char g_reason[256];
 char g_description[256];
 
@@ -63,6 +63,7 @@ bool look() {
   g_major = properties.major;
   g_minor = properties.minor;
   g_multiprocessors = properties.multiProcessorCount;
+  g_shared_bytes = (int)properties.sharedMemPerBlockOptin;
   snprintf(g_description, sizeof g_description, "%s, compute capability %d.%d, driver CUDA %d.%d, runtime %d.%d",
            properties.name, properties.major, properties.minor, driver / 1000, driver / 10 % 100, runtime / 1000,
            runtime / 10 % 100);
@@ -81,6 +82,7 @@ const char* platform_description(void) { return g_description; }
 
 bool platform_hopper(void) { return g_major == 9 && g_minor == 0; }
 int platform_multiprocessors(void) { return g_multiprocessors; }
+int platform_shared_bytes(void) { return g_shared_bytes; }
 
 namespace {
 

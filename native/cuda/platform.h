@@ -19,6 +19,8 @@ bool platform_hopper(void);
  */
 bool hopper_for(const char* family);
 int platform_multiprocessors(void);
+/** Most shared memory that one block may have. */
+int platform_shared_bytes(void);
 /**
  * Describes a bf16 matrix [outer][inner] with rows `stride` elements apart, of which boxes [box_outer][64] are fetched. The
  * address and the rows must be aligned to 16 bytes.

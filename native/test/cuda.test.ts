@@ -181,6 +181,66 @@ describe.skipIf(skipped !== '')(`CUDA kernels${skipped}`, () => {
     }
   });
 
+  it('add the rows of a token by tiles of 32 in order, to the bit', () => {
+    const [R, V, D] = [500, 7, 3];
+    const ids = Float64Array.from({ length: R }, (_, i) => (i % 5 === 0 ? 3 : (i * 31) % V)); // token 3 crosses several tiles
+    const dy = noise(R * D, 1);
+    const order = Array.from({ length: R }, (_, r) => r).sort((a, b) => ids[a]! - ids[b]! || a - b);
+    const expected = new Float64Array(V * D);
+    for (let token = 0; token < V; token++)
+      for (let i = 0; i < D; i++) {
+        const tiles = new Map<number, number>();
+        order.forEach((r, at) => {
+          const tile = Math.floor(at / 32);
+          if (ids[r] === token) tiles.set(tile, Math.fround((tiles.get(tile) ?? 0) + dy[r * D + i]!));
+        });
+        expected[token * D + i] = [...tiles.values()].reduce((a, b) => Math.fround(a + b));
+      }
+    const inputs: Operand[] = [
+      { shape: [R], kind: 'i32', data: ids },
+      { shape: [R, D], data: dy },
+    ];
+    expect(difference(runCuda('embedding_backward', inputs, [{ shape: [V, D] }])[0], expected)).toBeUndefined();
+  });
+
+  it.each([
+    [3, 1, 'f32'],
+    [5, 17, 'f32'],
+    [9, 456, 'bf16'],
+    [3, 9001, 'f32'], // wide rows have more threads
+    [2, 9008, 'bf16'],
+    [2, 26_000, 'f32'], // more than an older card's block can keep
+  ] as const)('give loss and gradient in one reading with the bits of two: R%i V%i %s', (R, V, kind) => {
+    const logits: Operand = { shape: [R, V], kind, data: noise(R * V, 1, 4) };
+    const targets: Operand = { shape: [R], kind: 'i32', data: Array.from({ length: R }, (_, r) => (r * 7) % V) };
+    (targets.data as number[])[1] = -1;
+    const dloss: Operand = { shape: [R], data: noise(R, 3) };
+    for (const sm of ['90', '80']) {
+      process.env.PHYSLM_EMULATE_SM = sm;
+      const [loss, lse] = runCuda('crossEntropy_forward', [logits, targets], [{ shape: [R] }, { shape: [R] }], [-1]);
+      const [dlogits] = runCuda(
+        'crossEntropy_backward',
+        [logits, targets, { shape: [R], data: lse! }, dloss],
+        [{ shape: [R, V], kind }],
+        [-1],
+      );
+      const outputs: Operand[] = [{ shape: [R] }, { shape: [R] }, { shape: [R, V], kind }];
+      const both = runCuda('crossEntropyGradient_forward', [logits, targets, dloss], outputs, [-1]);
+      expect(both, `sm_${sm}`).toEqual([loss, lse, dlogits]);
+      expect(loss![1]).toBe(0);
+      expect(dlogits!.subarray(V, 2 * V).every((d) => d === 0)).toBe(true);
+    }
+    (targets.data as number[])[0] = V;
+    expect(() =>
+      runCuda(
+        'crossEntropyGradient_forward',
+        [logits, targets, dloss],
+        [{ shape: [R] }, undefined, { shape: [R, V], kind }],
+        [-1],
+      ),
+    ).toThrow(`expected a token of the vocabulary or the ignored one, got ${V} in row 0`);
+  });
+
   it('give the same bits in whatever order threads and blocks run', (context) => {
     if (cuda.description() !== 'emulated on the host') return context.skip('a GPU has its own order');
     const [B, T, H, K, V, R] = [1, 80, 2, 32, 130, 150];

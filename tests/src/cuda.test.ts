@@ -8,6 +8,7 @@ import {
   crossEntropy,
   type Device,
   deviceStatus,
+  fillInto,
   generate,
   gpt2,
   gradNorm,
@@ -169,6 +170,34 @@ describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
       return device.withoutGrad(() => device.record(() => ({ logits: model.forward(ids) }))).arenaBytes;
     };
     expect(bytes('bf16')).toBeLessThan(0.75 * bytes('f32'));
+  });
+
+  it('reads the logits once for their loss and its gradient', () => {
+    const device = cuda('f32');
+    const rng = new Rng('logits');
+    const some = (n: number): number[] => Array.from({ length: n }, () => rng.normal());
+    const logits = device.tensor(some(15), [3, 5]);
+    const targets = device.tensor([1, 4, ignoreIndex], [3], 'i32');
+    const seed = device.tensor(some(3), [3]);
+    const step = (write: boolean) => (): { loss: Tensor; gradient: Tensor } => {
+      const leaf = logits.view([3, 5]);
+      leaf.requiresGrad = true;
+      const { loss } = crossEntropy({ logits: leaf, targets }, { ignore: ignoreIndex });
+      if (write) fillInto(seed, 2);
+      backward(loss, seed);
+      return { loss, gradient: leaf.grad! };
+    };
+    const kernels = (write: boolean): string[] => {
+      const program = device.record(step(write));
+      const names = [...program.profile().keys()];
+      const eager = step(write)();
+      expect(program.results.loss.toArray()).toEqual(eager.loss.toArray());
+      expect(program.results.gradient.toArray()).toEqual(eager.gradient.toArray());
+      return names;
+    };
+    expect(kernels(false)).toEqual(['crossEntropyGradient_forward']);
+    // The seed is only known after the loss.
+    expect(kernels(true)).toEqual(['crossEntropy_forward', 'fill_forward', 'crossEntropy_backward']);
   });
 
   it('says when a replayed step meets a token that is not in the vocabulary', () => {

@@ -50,6 +50,7 @@ bool platform_hopper(void) {
   return !wish || strcmp(wish, "80");
 }
 int platform_multiprocessors(void) { return 3; }
+int platform_shared_bytes(void) { return platform_hopper() ? 227 << 10 : 99 << 10; }
 
 int32_t platform_tensor_map(gpu::TensorMap* map, const void* data, int64_t inner, int64_t outer, int64_t stride,
                             int box_outer) {

@@ -4,6 +4,7 @@ import { type Command, encodeCommands } from './command.js';
 import { type Device, runJs } from './device.js';
 import { fuseNeighbours } from './fused-commands.js';
 import { inHalfPrecision } from './half-precision.js';
+import { lossWithGradient } from './loss-with-gradient.js';
 import { planArena } from './plan-arena.js';
 import { type Memory, Tensor } from './tensor.js';
 
@@ -43,7 +44,7 @@ export class Recorder {
   /** Drops dead commands, places intermediates in one arena for each lane and hands the rest to the device. */
   finish<T extends Readonly<Record<string, Tensor>>>(results: T, slices?: Slices): Recorded<T> {
     const kept = new Set<Memory>(Object.values(results).map((tensor) => tensor.memory));
-    const live = liveCommands(this.#commands, kept);
+    const live = lossWithGradient(this.device, liveCommands(this.#commands, kept));
     const commands =
       this.device.precision === 'bf16'
         ? inHalfPrecision(this.device, fuseNeighbours(this.device, live, kept), kept)
