@@ -9,6 +9,7 @@ import {
   type Device,
   deviceStatus,
   fillInto,
+  type GenerateOptions,
   generate,
   gpt2,
   gradNorm,
@@ -141,10 +142,18 @@ describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
     (name) => {
       const config = configs[name]!;
       const prompts = [[1, 2, 3], [4]];
-      const on = (device: Device): number[][] =>
-        generate(buildModel(device, config, new Rng('weights')), prompts, { nNew: 6 }).map((tokens) => [...tokens]);
+      const on = (device: Device, options: Partial<GenerateOptions> = {}): number[][] =>
+        generate(buildModel(device, config, new Rng('weights')), prompts, { nNew: 6, ...options }).map((tokens) => [
+          ...tokens,
+        ]);
       expect(on(cuda('f32'))).toEqual(on(openDevice('js')));
       expect(on(cuda('bf16')).map((tokens) => tokens.length)).toEqual([6, 6]);
+      const sampled = { temperature: 1.5, topK: 20, rng: new Rng('draws'), nNew: 24 };
+      const free = on(openDevice('js'), sampled);
+      expect(on(cuda('f32'), sampled)).toEqual(free);
+      // Sequences that end early are cut, though the device runs ahead of the host.
+      const eos = free[0]![9]!;
+      expect(on(cuda('f32'), { ...sampled, eos })).toEqual(on(openDevice('js'), { ...sampled, eos }));
     },
   );
 

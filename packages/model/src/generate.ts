@@ -1,5 +1,8 @@
 import { complaint, PhyslmError, type Rng } from '@physlm/base';
+import type { Device } from './device.js';
 import type { LanguageModel } from './language-model.js';
+import { nextTokens, type Script } from './next-tokens.js';
+import type { Tensor } from './tensor.js';
 
 /** How to continue prompts. */
 export interface GenerateOptions {
@@ -47,64 +50,79 @@ export function generate(
   const { device } = model;
   const nBatch = prompts.length;
   const cache = model.cache(nBatch, nCtx);
-  const ids = device.zeros([nBatch], 'i32', 'host');
-  const step = device.withoutGrad(() => device.record(() => ({ logits: model.step(ids, cache) })));
-  const streams = prompts.map((_, b) => rng?.at(firstIndex + b));
-  const added: number[][] = prompts.map(() => []);
-  const ended = prompts.map(() => false);
-  const dVocab = model.config.dVocab;
-  const idValues = ids.values();
-  for (let t = 0; t < nCtx && !ended.every(Boolean); t++) {
-    prompts.forEach((prompt, b) => {
-      idValues[b] = t < prompt.length ? prompt[t]! : (added[b]![t - prompt.length] ?? prompt[0]!);
-    });
-    cache.position.values()[0] = t;
+  const script = writeScript(device, prompts, nCtx + 1, cache.position, (b) => rng?.at(firstIndex + b));
+  const choice = { temperature, topK: topK ?? model.config.dVocab };
+  const step = device.withoutGrad(() =>
+    device.record(() => {
+      nextTokens(model.step(script.ids, cache), script, choice);
+      return {};
+    }),
+  );
+  // A look at what was chosen waits for the device.
+  const stepsPerLook = device.native?.synchronize === undefined ? 1 : STEPS_PER_LOOK;
+  for (let t = 0; t < nCtx; t++) {
     step.run();
-    const logits = step.results.logits.values();
-    prompts.forEach((prompt, b) => {
-      if (ended[b] || t < prompt.length - 1) return;
-      const row = logits.subarray(b * dVocab, (b + 1) * dVocab) as Float32Array;
-      const token = temperature === 0 ? argMax(row) : sample(row, temperature, topK ?? dVocab, streams[b]!);
-      if (token === eos) ended[b] = true;
-      else added[b]!.push(token);
-      if (added[b]!.length === nNew) ended[b] = true;
-    });
+    if (eos === undefined || t < longest || t % stepsPerLook > 0) continue;
+    const tokens = script.tokens.values();
+    if (prompts.every(({ length }, b) => newTokens(tokens, b, nCtx + 1, length, t + 2, eos).ended)) break;
   }
-  return added.map((tokens) => Int32Array.from(tokens));
+  const tokens = script.tokens.values();
+  return prompts.map(({ length }, b) => {
+    const end = Math.min(length + nNew, nCtx + 1);
+    return Int32Array.from(newTokens(tokens, b, nCtx + 1, length, end, eos).tokens);
+  });
 }
 
-function argMax(row: Float32Array): number {
-  let best = 0;
-  let peak = row[0]!;
-  for (let i = 1; i < row.length; i++) {
-    const value = row[i]!;
-    if (value > peak) {
-      peak = value;
-      best = i;
-    }
-  }
-  return best;
+/** Steps between looks at which sequences have ended, on a device that runs ahead of the host. */
+const STEPS_PER_LOOK = 16;
+/** The largest f32 below 1. */
+const BELOW_ONE = 1 - 2 ** -24;
+
+/** Prompts, and a random number for every token behind them. */
+function writeScript(
+  device: Device,
+  prompts: readonly ArrayLike<number>[],
+  nPosition: number,
+  position: Tensor,
+  streamOf: (b: number) => Rng | undefined,
+): Script {
+  const tokens = new Int32Array(prompts.length * nPosition).fill(-1);
+  const draws = new Float32Array(prompts.length * nPosition);
+  prompts.forEach((prompt, b) => {
+    tokens.set(Array.from(prompt), b * nPosition);
+    const stream = streamOf(b);
+    for (let at = prompt.length; at < nPosition && stream !== undefined; at++)
+      draws[b * nPosition + at] = Math.min(BELOW_ONE, stream.uniform());
+  });
+  position.values()[0] = 0;
+  const shape = [prompts.length, nPosition];
+  return {
+    tokens: device.tensor(tokens, shape, 'i32'),
+    draws: device.tensor(draws, shape),
+    ids: device.tensor(
+      prompts.map((prompt) => prompt[0]!),
+      [prompts.length],
+      'i32',
+    ),
+    position,
+  };
 }
 
-/** A draw from softmax(row / temperature) over the topK largest entries, the smaller index first among equals. */
-function sample(row: Float32Array, temperature: number, topK: number, rng: Rng): number {
-  const order = topK < row.length ? largest(row, topK) : undefined;
-  const n = order?.length ?? row.length;
-  const at = (i: number): number => (order === undefined ? i : order[i]!);
-  let peak = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < n; i++) peak = Math.max(peak, row[at(i)]!);
-  let total = 0;
-  for (let i = 0; i < n; i++) total += Math.exp((row[at(i)]! - peak) / temperature);
-  let target = rng.uniform() * total;
-  for (let i = 0; i < n; i++) {
-    target -= Math.exp((row[at(i)]! - peak) / temperature);
-    if (target < 0) return at(i);
+/** What sequence b has at positions [from, to) before `eos`. */
+function newTokens(
+  all: ArrayLike<number>,
+  b: number,
+  nPosition: number,
+  from: number,
+  to: number,
+  eos: number | undefined,
+): { readonly tokens: number[]; readonly ended: boolean } {
+  const tokens: number[] = [];
+  for (let at = from; at < to; at++) {
+    const token = all[b * nPosition + at]!;
+    if (token === eos) return { tokens, ended: true };
+    if (token < 0) return { tokens, ended: false };
+    tokens.push(token);
   }
-  return at(n - 1);
-}
-
-function largest(row: Float32Array, n: number): number[] {
-  const order = Array.from(row.keys());
-  order.sort((a, b) => row[b]! - row[a]! || a - b).length = n;
-  return order;
+  return { tokens, ended: false };
 }

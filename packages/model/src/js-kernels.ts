@@ -1,4 +1,5 @@
 import { DataError } from '@physlm/base';
+import { nextTokensKernel } from './next-tokens.js';
 import { broadcastStrides, forEachRow, stridesOf } from './strides.js';
 import type { Shape, Values } from './tensor.js';
 
@@ -254,4 +255,5 @@ export const jsKernels: Readonly<Record<string, JsKernel>> = {
   maskAfter_forward: maskAfter,
   distancesBefore_forward: distancesBefore,
   clipScale_forward: clipScale,
+  nextTokens_forward: nextTokensKernel,
 };
