@@ -10,6 +10,7 @@ export type ErrorCode =
   | 'disposed'
   | 'diverged'
   | 'output'
+  | 'ranks'
   | 'bug';
 
 /** Every error this project throws on purpose. Test `code`, never `message`. */

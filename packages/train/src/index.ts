@@ -1,3 +1,5 @@
+export { joinRanks } from './join-ranks.js';
+export { type RankPlan, type Ranks, rankPlan, soleRank } from './ranks.js';
 export { type MetricsRecord, type OpenMode, RunDirectory } from './run-directory.js';
 export { learningRateFraction, type ScheduleConfig } from './schedule.js';
 export { StepProgram, type StepResult, type TrainingWindows } from './step-program.js';

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   CheckpointError,
@@ -39,7 +39,14 @@ export class RunDirectory {
     /** The folder itself. */
     readonly path: string,
     readonly experiment: object,
+    /** Whether another process keeps the run: this one reads its files and writes none. */
+    readonly follows = false,
   ) {}
+
+  /** The folder of a run that rank 0 of its ranks keeps. Whatever would be written is left to that one. */
+  static follow(path: string, experiment: object): RunDirectory {
+    return new RunDirectory(path, experiment, true);
+  }
 
   /**
    * Opens or creates the folder of a run.
@@ -87,9 +94,21 @@ export class RunDirectory {
 
   /** Replaces metrics.jsonl by the records of the first `step` steps: what a resumed run goes on from. */
   truncateMetrics(step: number): MetricsRecord[] {
+    if (this.follows) return [];
     const kept = this.metrics().filter((record) => record.step <= step);
     this.writeText('metrics.jsonl', toJsonLines(kept));
     return kept;
+  }
+
+  /** @throws OutputError when the disk is full or cannot be written. */
+  appendMetrics(record: MetricsRecord): void {
+    if (this.follows) return;
+    const file = join(this.path, 'metrics.jsonl');
+    try {
+      appendFileSync(file, toJsonLines([record]));
+    } catch (error) {
+      throw new OutputError(file, `cannot be written: ${(error as Error).message}`, { cause: error });
+    }
   }
 
   writeJson(name: string, value: unknown): void {
@@ -134,10 +153,12 @@ export class RunDirectory {
 
   /** Removes the parts that {@link measured} kept: for a run whose results hold them all. */
   dropMeasured(): void {
+    if (this.follows) return;
     rmSync(join(this.path, 'measured'), { recursive: true, force: true });
   }
 
   writeText(name: string, text: string): void {
+    if (this.follows) return;
     writeFileAtomic(join(this.path, name), text);
   }
 
@@ -163,6 +184,7 @@ export class RunDirectory {
   writeCheckpoint(step: number, keep: number | undefined, write: (folder: string) => void): string {
     const folder = join(this.path, 'checkpoints');
     const final = join(folder, String(step).padStart(7, '0'));
+    if (this.follows) return final;
     const temporary = `${final}.tmp`;
     try {
       rmSync(temporary, { recursive: true, force: true });
@@ -186,6 +208,7 @@ export class RunDirectory {
    * @throws OutputError when the disk has less than `bytes` free, or the folder cannot be written.
    */
   requireSpace(bytes: number): void {
+    if (this.follows) return;
     checkWritable(this.path);
     const { bavail, bsize } = statfsSync(this.path);
     const free = bavail * bsize;

@@ -15,6 +15,7 @@ import {
   sumSlices,
   type Tensor,
 } from '@physlm/model';
+import { type Ranks, soleRank } from './ranks.js';
 import type { OptimizerConfig } from './train-config.js';
 
 // Axes: R rows (windows × positions of one part of a step), V dVocab, N trainable parameters.
@@ -44,6 +45,9 @@ export interface StepResult {
  * A part runs in slices of a few windows: what a slice computes stays in cache until its backward pass needs it, and small
  * slices run side by side, one on each thread. How many there are follows from the model and the batch alone, and their
  * gradients are added in order, so neither the machine nor its threads change a bit.
+ *
+ * Of several ranks each takes a contiguous share of the step's windows, and all make the same update. W ranks with one part
+ * each leave the bits of one process with nAccumulate = W.
  */
 export class StepProgram {
   readonly arena: ParameterArena;
@@ -61,6 +65,8 @@ export class StepProgram {
   readonly #slices: Recorded<{ loss: Tensor }>;
   readonly #accumulate: Recorded<Record<string, Tensor>> | undefined;
   readonly #update: Recorded<{ norm: Tensor }>;
+  /** This rank's gradient, and that of the whole step once the ranks have added theirs. */
+  readonly #gradient: Tensor;
 
   constructor(
     model: LanguageModel,
@@ -68,10 +74,12 @@ export class StepProgram {
     private readonly batchSize: number,
     nAccumulate: number,
     private readonly optimizer: OptimizerConfig,
+    private readonly ranks: Ranks = soleRank,
   ) {
-    invariant(batchSize % nAccumulate === 0, 'batchSize is a multiple of nAccumulate');
+    const nShare = nAccumulate * ranks.worldSize;
+    invariant(batchSize % nShare === 0, 'batchSize is a multiple of nAccumulate and the number of ranks');
     const { device } = model;
-    const partSize = batchSize / nAccumulate;
+    const partSize = batchSize / nShare;
     this.nSlice = device.name === 'cpu' ? countSlices(model, partSize, nCtx) : 1;
     const { nSlice } = this;
     this.arena = new ParameterArena(device, model, nSlice);
@@ -89,8 +97,10 @@ export class StepProgram {
     this.#slices = device.recordSlices({ nSlice, nLane: laneCount(device, nSlice), sliced }, (ids, targets) =>
       forwardBackward(model, ids!, targets!, this.#weight),
     );
-    if (nAccumulate > 1) {
+    // One flat gradient of this rank, where there are several parts, or slices that other ranks must not see.
+    if (nAccumulate > 1 || (nSlice > 1 && ranks.worldSize > 1)) {
       const total = this.arena.like();
+      this.#gradient = total;
       this.#clear = device.record(() => {
         fillInto(total, 0);
         return {};
@@ -101,8 +111,9 @@ export class StepProgram {
       });
       this.#update = device.record(() => this.#optimize(total));
     } else {
+      this.#gradient = gradients.view([gradients.size]);
       this.#update = device.record(() =>
-        this.#optimize(nSlice === 1 ? gradients.view([gradients.size]) : sumSlices({ g: gradients }, {}).total),
+        this.#optimize(nSlice === 1 ? this.#gradient : sumSlices({ g: gradients }, {}).total),
       );
     }
   }
@@ -121,17 +132,19 @@ export class StepProgram {
   run(windows: TrainingWindows, step: number, lr: number): StepResult {
     const { nCtx } = this;
     const nPart = this.#partIds.length;
-    const perPart = this.batchSize / nPart;
-    let nTarget = 0;
+    const { ranks } = this;
+    const perPart = this.batchSize / nPart / ranks.worldSize;
+    const first = step * this.batchSize + ranks.rank * nPart * perPart;
+    let ownTargets = 0;
     for (let part = 0; part < nPart; part++) {
       const [ids, targets] = [this.#partIds[part]!, this.#partTargets[part]!];
       for (let w = 0; w < perPart; w++) {
         const at = w * nCtx;
-        const index = step * this.batchSize + part * perPart + w;
-        windows.window(index, ids.subarray(at, at + nCtx), targets.subarray(at, at + nCtx));
+        windows.window(first + part * perPart + w, ids.subarray(at, at + nCtx), targets.subarray(at, at + nCtx));
       }
-      for (const target of targets) if (target !== ignoreIndex) nTarget++;
+      for (const target of targets) if (target !== ignoreIndex) ownTargets++;
     }
+    const [nTarget] = ranks.sumNumbers([ownTargets]) as [number];
     this.#setHyper(step, lr);
     this.#weight.values().fill(nTarget === 0 ? 0 : 1 / nTarget);
     this.#clear?.run();
@@ -143,6 +156,8 @@ export class StepProgram {
       this.#accumulate?.run();
       for (const loss of this.#slices.results.loss.values()) lossSum += loss;
     }
+    ranks.sum(this.#gradient);
+    [lossSum] = ranks.sumNumbers([lossSum]) as [number];
     this.#update.run();
     return { lossSum, nTarget, gradNorm: this.#update.results.norm.item() };
   }

@@ -31,8 +31,8 @@ export interface TrainConfig {
   readonly evaluateAt?: readonly number[];
 }
 
-/** @throws ConfigError with every field that cannot be trained with. */
-export function checkTrainConfig(config: TrainConfig): void {
+/** @throws ConfigError with every field that cannot be trained with, by `worldSize` processes together. */
+export function checkTrainConfig(config: TrainConfig, worldSize = 1): void {
   const problems: ConfigProblem[] = [];
   const check = (ok: boolean, path: string, expected: string, got: unknown): void => {
     if (!ok) problems.push({ path: `train.${path}`, expected, got: JSON.stringify(got) ?? 'nothing' });
@@ -43,6 +43,11 @@ export function checkTrainConfig(config: TrainConfig): void {
   const nAccumulate = config.nAccumulate ?? 1;
   const divides = positive(nAccumulate) && config.batchSize % nAccumulate === 0;
   check(divides, 'nAccumulate', `a divisor of batchSize ${config.batchSize}`, nAccumulate);
+  const shares = worldSize * (divides ? nAccumulate : 1);
+  if (worldSize > 1) {
+    const expected = `a multiple of ${worldSize} ranks${shares > worldSize ? ` times nAccumulate ${nAccumulate}` : ''}`;
+    check(config.batchSize % shares === 0, 'batchSize', expected, config.batchSize);
+  }
   check(positive(config.logEvery), 'logEvery', 'a positive integer', config.logEvery);
   check(positive(config.checkpointEvery), 'checkpointEvery', 'a positive integer', config.checkpointEvery);
   const keep = config.keepCheckpoints ?? 1;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { appendFileSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
-import { CheckpointError, OutputError, PhyslmError, toJsonLines, writeFileAtomic } from '@physlm/base';
+import { CheckpointError, PhyslmError, writeFileAtomic } from '@physlm/base';
 import {
   type LanguageModel,
   loadWeights,
@@ -11,6 +11,7 @@ import {
   type Tensor,
   writeSafetensors,
 } from '@physlm/model';
+import { type Ranks, soleRank } from './ranks.js';
 import type { MetricsRecord, RunDirectory } from './run-directory.js';
 import { learningRateFraction } from './schedule.js';
 import { StepProgram, type TrainingWindows } from './step-program.js';
@@ -44,6 +45,8 @@ export interface TrainOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Aborting ends the run after the current step, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
+  /** The processes that train this model together; this one alone when absent. Those behind the first follow its run directory. */
+  readonly ranks?: Ranks | undefined;
   /** Text files to put beside every checkpoint, by name: the tokenizer. */
   readonly files?: Readonly<Record<string, string>> | undefined;
 }
@@ -77,15 +80,20 @@ const YIELD_MS = 50;
  * in `trainable.safetensors`: resuming needs a model with the same frozen weights, as its start gives it again, while
  * `model.safetensors` is the whole model with updates of low rank merged.
  *
+ * Of several ranks each computes its share of every step and all make the same update; rank 0 writes the files.
+ *
  * @throws ConfigError for a configuration that cannot be trained.
+ * @throws PhyslmError 'ranks' when another rank has ended.
  * @throws PhyslmError 'diverged' when loss or gradient stop being finite; the last checkpoint stays as it was.
  * @throws OutputError when the disk is full or cannot be written; earlier checkpoints stay as they were.
  * @throws CheckpointError when the checkpoint to resume from is damaged, of another model, or on other frozen weights.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { model, windows, config, run, evaluate, onProgress, signal } = options;
-  checkTrainConfig(config);
-  const program = new StepProgram(model, windows.nCtx, config.batchSize, config.nAccumulate ?? 1, config.optimizer);
+  const { ranks = soleRank } = options;
+  checkTrainConfig(config, ranks.worldSize);
+  const nAccumulate = config.nAccumulate ?? 1;
+  const program = new StepProgram(model, windows.nCtx, config.batchSize, nAccumulate, config.optimizer, ranks);
   const frozen = frozenDigest(model);
   // Weights and two moments, for the checkpoints that stay and the one being written.
   const trainableBytes = program.arena.weights.byteLength;
@@ -97,24 +105,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   if (latest !== undefined) state = readCheckpoint(latest.path, latest.step, model, program, frozen);
   const done = run.truncateMetrics(state.step);
   const evaluated = new Set(done.filter((record) => record.loss === undefined).map((record) => record.step));
-  const log = (record: MetricsRecord): void => {
-    const file = join(run.path, 'metrics.jsonl');
-    try {
-      appendFileSync(file, toJsonLines([record]));
-    } catch (error) {
-      throw new OutputError(file, `cannot be written: ${(error as Error).message}`, { cause: error });
-    }
-  };
+  const log = (record: MetricsRecord): void => run.appendMetrics(record);
   const evaluateIfDue = (loss: number): void => {
-    if (evaluate === undefined || !config.evaluateAt?.includes(state.step) || evaluated.has(state.step)) return;
+    if (evaluate === undefined || run.follows || !config.evaluateAt?.includes(state.step) || evaluated.has(state.step))
+      return;
     onProgress?.({ phase: 'evaluate', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
     log({ step: state.step, ...evaluate(state.step) });
   };
   const checkpoint = (loss: number): string => {
     onProgress?.({ phase: 'checkpoint', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
-    return run.writeCheckpoint(state.step, config.keepCheckpoints, (folder) => {
-      writeCheckpoint(folder, model, program, state, options.files ?? {});
+    const folder = run.writeCheckpoint(state.step, config.keepCheckpoints, (temporary) => {
+      writeCheckpoint(temporary, model, program, state, options.files ?? {});
     });
+    ranks.sumNumbers([]); // it is there for all of them
+    return folder;
   };
 
   const speed = new Speedometer(config.batchSize * windows.nCtx, config.nStep, state.step);
@@ -141,14 +145,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       state = { ...state, lossSum: 0, nTarget: 0 };
     }
     evaluateIfDue(loss);
-    const ending = signal?.aborted === true || state.step === config.nStep;
+    // Whichever rank is asked to stop, all stop behind the same step.
+    const [wishes] = ranks.sumNumbers([Number(signal?.aborted === true)]);
+    const aborted = wishes! > 0;
+    const ending = aborted || state.step === config.nStep;
     if (ending || state.step % config.checkpointEvery === 0) saved = checkpoint(loss);
     if (performance.now() - yielded > YIELD_MS) {
       onProgress?.({ phase: 'train', step: state.step, nStep: config.nStep, loss, ...speed.now(state.step) });
       await yieldToEvents();
       yielded = performance.now();
     }
-    if (signal?.aborted && state.step < config.nStep) {
+    if (aborted && state.step < config.nStep) {
       return { stopped: 'aborted', step: state.step, checkpoint: saved ?? checkpoint(loss) };
     }
   }
