@@ -360,6 +360,25 @@ describe('questions', () => {
     expect(everything.document(0).masked).toBeUndefined();
   });
 
+  test('no question is shorter or longer than promised', () => {
+    for (const { population, tokenizer } of [setups[0]!, setups[2]!]) {
+      const source = questions(population, {
+        tokenizer,
+        seed: 4,
+        people: people(600),
+        tasks: everyTask,
+        hintShare: 0.5,
+      });
+      const lengths = people(6000).map((i) => source.document(i).tokens.length);
+      expect(Math.min(...lengths)).toBeGreaterThanOrEqual(source.minTokens!);
+      expect(Math.max(...lengths)).toBeLessThanOrEqual(source.maxTokens);
+    }
+    expect(questions(mini, { tokenizer: words, seed: 1, people: [1], tasks: ['major'] })).toMatchObject({
+      minTokens: 9,
+      maxTokens: 9,
+    });
+  });
+
   test('the share of hints is the one asked for', () => {
     const third = questions(mini, {
       tokenizer: words,

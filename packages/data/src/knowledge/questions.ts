@@ -20,6 +20,8 @@ export interface Question extends Sample {
 /** Questions about people; see `questions`. */
 export interface Questions extends DocumentSource {
   readonly tasks: readonly Task[];
+  /** Tokens of the longest question with its answer. */
+  readonly maxTokens: number;
   document(index: number): Question;
   /**
    * A question for evaluation: about person number `place` of the list; with two people, `draw` picks the other one.
@@ -33,7 +35,7 @@ export interface Questions extends DocumentSource {
 /** What is asked about whom. */
 export interface QuestionsOptions {
   readonly tokenizer: Tokenizer;
-  readonly seed: number;
+  readonly seed: number | string;
   /** Who is asked about: also the second person of a comparison comes from this list. */
   readonly people: ArrayLike<number>;
   /** Names of tasks or families. */
@@ -164,6 +166,26 @@ export function questions(population: Population, options: QuestionsOptions): Qu
     };
   }
 
+  function longest({ question, hint, answer: right }: Compiled): number {
+    const lengthOf = (parts: Phrase): number =>
+      parts.reduce((sum, part) => sum + (typeof part === 'string' ? mostTokens(pieces, part) : part.tokens.length), 0);
+    const unmarked = hint === undefined || hintShare === undefined;
+    const marked = unmarked ? 0 : Math.max(lengthOf([marks.hint, ...hint]), marks.direct.tokens.length);
+    const words = right instanceof Map ? [...right.values()].map(({ tokens }) => tokens.length) : [];
+    const said = words.length > 0 ? Math.max(...words) : lengthOf(right as Phrase);
+    return lengthOf(question) + answer.tokens.length + marked + said;
+  }
+
+  /** A name has three tokens at least, other facts one. */
+  function shortest({ question, answer: right }: Compiled): number {
+    const lengthOf = (parts: Phrase): number =>
+      parts.reduce(
+        (sum, part) => sum + (typeof part === 'string' ? (part.includes('.') ? 1 : 3) : part.tokens.length),
+        0,
+      );
+    return lengthOf(question) + answer.tokens.length + (right instanceof Map ? 1 : lengthOf(right as Phrase));
+  }
+
   /** Anyone of the list but the one at `place`. */
   const another = (place: number, rng: Rng): number => people[(place + 1 + rng.below(nPeople - 1)) % nPeople]!;
   const direct = hintShare === undefined ? undefined : 'direct';
@@ -185,6 +207,8 @@ export function questions(population: Population, options: QuestionsOptions): Qu
     tasks,
     nGroup: nPeople,
     meanTokens: lengths.reduce((sum, length) => sum + length, 0) / lengths.length,
+    minTokens: Math.min(...compiled.map(shortest)),
+    maxTokens: Math.max(...compiled.map(longest)),
     groupGap: order.gap,
     document(index) {
       if (!Number.isSafeInteger(index) || index < 0) {
@@ -203,4 +227,35 @@ export function questions(population: Population, options: QuestionsOptions): Qu
       return question(place, one, [people[place]!, ...second], said);
     },
   };
+}
+
+/** Tokens that a place takes at most. */
+function mostTokens(pieces: FormPieces, place: string): number {
+  const most = (...pools: (readonly Piece[])[]): number =>
+    pools.reduce((sum, pool) => sum + Math.max(...pool.map(({ tokens }) => tokens.length)), 0);
+  const what = place.split('.')[1];
+  switch (what) {
+    case undefined:
+      return most(pieces.firstInside, pieces.middle, pieces.last);
+    case 'first':
+      return most(pieces.firstInside);
+    case 'month':
+      return most(pieces.months);
+    case 'day':
+      return most(pieces.days);
+    case 'year':
+      return most(pieces.years);
+    case 'birthDate':
+      return most(pieces.months, pieces.days, pieces.years);
+    case 'birthCity':
+      return most(pieces.birthCities);
+    case 'university':
+      return most(pieces.universities);
+    case 'major':
+      return most(pieces.majors);
+    case 'employer':
+      return most(pieces.employers);
+    default:
+      return most(pieces.seats);
+  }
 }

@@ -63,6 +63,6 @@ export function boundText({ measure, atLeast, atMost }: Expectation): string {
 }
 
 /** What decides a measurement besides the seed: two runs with equal settings belong to one row of the ledger. */
-export function settingOf({ data, model, train, evaluate }: Experiment): object {
-  return { data, model, train, evaluate };
+export function settingOf({ data, model, train, evaluate, start }: Experiment): object {
+  return { data, model, train, evaluate, ...(start && { start: settingOf(start.experiment) }) };
 }

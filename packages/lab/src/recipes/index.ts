@@ -1,6 +1,7 @@
 import { ConfigError, nearest } from '@physlm/base';
 import { type CapacityResults, runCapacity } from '../run-capacity.js';
 import { type CfgResults, runCfg } from '../run-cfg.js';
+import { type KnowledgeResults, runKnowledge } from '../run-knowledge.js';
 import { type CapacityExperiment, capacity, capacityParameters, capacityScales } from './capacity.js';
 import { capacityReport } from './capacity-report.js';
 import { capacitySweep } from './capacity-sweep.js';
@@ -8,6 +9,8 @@ import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
 import { cfgEncoderReport } from './cfg-encoder-report.js';
 import { cfgReport } from './cfg-report.js';
 import { cfgSweep } from './cfg-sweep.js';
+import { type KnowledgeExperiment, knowledge, knowledgeParameters, knowledgeScales } from './knowledge.js';
+import { knowledgeReport } from './knowledge-report.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
 
 const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
@@ -35,10 +38,22 @@ const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {
   sweep: cfgSweep,
 };
 
+const knowledgeRecipe: Recipe<KnowledgeExperiment, KnowledgeResults> = {
+  name: 'knowledge',
+  describe: 'Trains a small transformer on biographies, then asks about people that it was never asked about.',
+  source: 'arXiv:2309.14316, arXiv:2309.14402',
+  scales: Object.fromEntries(scaleNames.map((scale) => [scale, knowledgeScales[scale].describe])),
+  parameters: knowledgeParameters,
+  experiment: knowledge,
+  execute: runKnowledge,
+  report: knowledgeReport,
+};
+
 /** Every recipe by name. */
 export const recipes: ReadonlyMap<string, Recipe> = new Map<string, Recipe>([
   ['capacity', capacityRecipe],
   ['cfg', cfgRecipe],
+  ['knowledge', knowledgeRecipe],
 ]);
 
 /**
