@@ -1,12 +1,14 @@
-"""Kernels of libphyslm_cuda.so: kernels.py check|small|bench LIBRARY RESULTS.json
+"""Kernels of libphyslm_cuda.so: kernels.py check|small|family|bench LIBRARY RESULTS.json [FAMILY]
 
 check: every kernel against float64 on the host, on ragged shapes, with poisoned outputs and guard bytes; products of whole
-numbers exactly; the same bits over many runs. small: the same on few small shapes, for compute-sanitizer. bench: times against
+numbers exactly; the same bits over many runs. small: the same on few small shapes, for compute-sanitizer. family: only what
+Hopper's own kernels of one family do (gemm, epilogue, attention_forward, attention_backward). bench: times against
 PyTorch in this process, on random data that does not fit into L2.
 """
 
 import ctypes
 import json
+import os
 import statistics
 import sys
 import time
@@ -95,6 +97,35 @@ def check_whole_numbers(M, N, K, ta, tb):
     expect(f"whole numbers {M}x{N}x{K}{' At' if ta else ''}{' Bt' if tb else ''}", c, a.astype(np.float64) @ b, 0)
 
 
+def check_tails(R, I, O):
+    """What Hopper's products do while they store: residuals, gelu', gates, sums of columns. bf16 in and out."""
+    x, w, b, dy = (rounded(v) for v in (normal(R, I), normal(O, I) / np.sqrt(I), normal(O), normal(R, O) / np.sqrt(O)))
+    r, pre, gates = rounded(normal(R, O)), rounded(normal(R, I)), rounded(normal(R, 2 * I))
+    label, half = f"R{R} I{I} O{O}", lambda *arrays: [(a.astype(np.float32), "bf16") for a in arrays]
+    biased = half(x, w) + [(b.astype(np.float32), "f32")] + half(r)
+    (y,) = run("linearBiasAdd_forward", biased, [((R, O), "bf16")])
+    expect(f"linearBiasAdd {label}", y, x @ w.T + b + r, BOUND["bf16"])
+    outs = [((R, I), "bf16"), ((O, I), "f32"), ((O,), "f32"), ((I,), "f32")]
+    dpre, dw, db, sums = run("linearBiasOfGelu_backward", half(x, w, dy, pre), outs)
+    d = (dy @ w) * gelu_slope(pre)
+    expect(f"linearBiasOfGelu dpre {label}", dpre, d, BOUND["bf16"])
+    expect(f"linearBiasOfGelu dw {label}", dw, dy.T @ x, 2e-5)
+    expect(f"linearBiasOfGelu db {label}", db, dy.sum(0), 2e-5)
+    expect(f"linearBiasOfGelu sums {label}", sums, d.sum(0), BOUND["bf16"])
+    a, u = gates[:, :I], gates[:, I:]
+    s = 1 / (1 + np.exp(-a))
+    dgates, dw = run("linearOfSiluGate_backward", half(x, w, dy, gates), [((R, 2 * I), "bf16"), ((O, I), "f32")])
+    d = dy @ w
+    expect(f"linearOfSiluGate {label}", dgates, np.concatenate([d * u * s * (1 + a * (1 - s)), d * a * s], 1), BOUND["bf16"])
+    expect(f"linearOfSiluGate dw {label}", dw, dy.T @ x, 2e-5)
+    if O % 2 == 0:
+        got, kept = run("linearSiluGate_forward", half(x, w), [((R, O // 2), "bf16"), ((R, O), "bf16")])
+        both = x @ w.T
+        a, u = both[:, : O // 2], both[:, O // 2 :]
+        expect(f"linearSiluGate gates {label}", kept, both, BOUND["bf16"])
+        expect(f"linearSiluGate {label}", got, a / (1 + np.exp(-a)) * u, 2 * BOUND["bf16"])  # may round the gates first
+
+
 def attention(qkv, d, H, G, K, scale):
     """Causal attention and its gradients in doubles; qkv [B, T, (H+2G)K], d [B, T, HK]."""
     B, T, _ = qkv.shape
@@ -116,19 +147,24 @@ def attention(qkv, d, H, G, K, scale):
     return o.transpose(0, 2, 1, 3).reshape(B, T, H * K), lse, grad
 
 
-def check_attention(B, T, H, G, K, kind):
+def check_attention(B, T, H, G, K, kind, forward=True, backward=True):
     P, scale = (H + 2 * G) * K, K**-0.5
     qkv, d = normal(B, T, P), normal(B, T, H * K)
     exact = rounded if kind == "bf16" else lambda v: v.astype(np.float64)
     o, lse, grad = attention(exact(qkv), exact(d), H, G, K, scale)
     attrs = [H, G, K, scale, 1]
-    got, got_lse = run("attention_forward", [(qkv, kind)], [((B, T, H * K), kind), ((B, H, T), "f32")], attrs)
     label = f"B{B} T{T} H{H} G{G} K{K} {kind}"
-    expect(f"attention {label}", got, o, 4e-3 if kind == "bf16" else 1e-5)
-    expect(f"attention lse {label}", got_lse, lse, 1e-5)
-    ins = [(qkv, kind), (o.astype(np.float32), kind), (lse.astype(np.float32), "f32"), (d, kind)]
-    (dqkv,) = run("attention_backward", ins, [((B, T, P), kind)], attrs)
-    expect(f"d attention {label}", dqkv, grad, 1e-2 if kind == "bf16" else 2e-5)
+    if forward:
+        outs = [((B, T, H * K), kind), ((B, H, T), "f32")]
+        got, got_lse = run("attention_forward", [(qkv, kind)], outs, attrs)
+        expect(f"attention {label}", got, o, 4e-3 if kind == "bf16" else 1e-5)
+        expect(f"attention lse {label}", got_lse, lse, 1e-5)
+    if backward:
+        ins = [(qkv, kind), (o.astype(np.float32), kind), (lse.astype(np.float32), "f32"), (d, kind)]
+        (dqkv,) = run("attention_backward", ins, [((B, T, P), kind)], attrs)
+        for what, first, last in (("q", 0, H), ("k", H, H + G), ("v", H + G, H + 2 * G)):
+            part = slice(first * K, last * K)
+            expect(f"d attention.{what} {label}", dqkv[..., part], grad[..., part], 1e-2 if kind == "bf16" else 2e-5)
 
 
 def check_rows(R, D, kind):
@@ -215,26 +251,49 @@ def check_bits(repeats):
             failures.append(f"{name}: {repeats - same} of {repeats} runs gave other bits")
 
 
+HEADS = [
+    (1, 1, 1, 1, 32), (2, 33, 4, 2, 16), (1, 64, 2, 2, 64), (1, 65, 2, 2, 128), (2, 512, 12, 12, 64), (1, 513, 4, 2, 64),
+    (1, 1024, 2, 2, 128), (1, 100, 2, 2, 40), (1, 40, 1, 1, 160), (3, 200, 4, 4, 32), (2, 700, 4, 1, 128), (44, 260, 12, 12, 64),
+    (1, 2500, 2, 2, 64),
+]  # fmt: skip
+WHOLE = [
+    (64, 64, 64), (127, 129, 65), (128, 192, 64), (200, 256, 1000), (1000, 2304, 768), (4096, 768, 3072), (768, 768, 8192),
+]  # fmt: skip
+TAILS = [(64, 32, 64), (200, 72, 136), (1000, 192, 768), (130, 40, 44), (64, 64, 1104), (4096, 768, 3072), (4096, 3072, 768)]
+
+
+def check_family(name):
+    """What decides whether Hopper's kernels of one family are used: see run.sh."""
+    if name == "gemm":
+        for shape in WHOLE:
+            for turned in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                check_whole_numbers(*shape, *turned)
+        check_linear(4096, 3072, 768, "bf16")
+    if name == "epilogue":
+        for shape in TAILS:
+            check_tails(*shape)
+    if name.startswith("attention"):
+        for shape in HEADS:
+            check_attention(*shape, "bf16", name == "attention_forward", name == "attention_backward")
+    check_bits(20 if "emulated" not in lib.description() else 1)
+
+
 def check(small):
     kinds = ("f32", "bf16")
     shapes = [(70, 40, 136)] if small else [(1, 1, 1), (3, 5, 17), (257, 96, 200), (1000, 768, 2304), (4096, 3072, 768)]
     for shape in shapes:
         for kind in kinds:
             check_linear(*shape, kind)
-    whole = [(130, 200, 72)] if small else [
-        (64, 64, 64), (127, 129, 65), (128, 192, 64), (200, 256, 1000), (1000, 2304, 768), (4096, 768, 3072), (768, 768, 8192)
-    ]  # fmt: skip
-    for M, N, K in whole:
+    for M, N, K in [(130, 200, 72)] if small else WHOLE:
         for ta in (0, 1):
             for tb in (0, 1):
                 check_whole_numbers(M, N, K, ta, tb)
-    heads = [(1, 70, 2, 1, 64)] if small else [
-        (1, 1, 1, 1, 32), (2, 33, 4, 2, 16), (1, 64, 2, 2, 64), (1, 65, 2, 2, 128), (2, 512, 12, 12, 64), (1, 513, 4, 2, 64),
-        (1, 1024, 2, 2, 128), (1, 100, 2, 2, 40), (1, 40, 1, 1, 160)
-    ]  # fmt: skip
-    for shape in heads:
+    for shape in [(70, 40, 136), (130, 192, 64)] if small else TAILS:
+        check_tails(*shape)
+    for shape in [(1, 70, 2, 1, 64), (1, 40, 1, 1, 32), (1, 65, 1, 1, 128)] if small else HEADS:
         for kind in kinds:
-            check_attention(*shape, kind)
+            if kind == "bf16" or shape[0] * shape[1] < 4096:
+                check_attention(*shape, kind)
     for shape in [(40, 136)] if small else [(1, 1), (3, 17), (300, 64), (5000, 768), (1000, 1001), (256, 50304)]:
         for kind in kinds:
             if shape[1] <= 4096:
@@ -260,11 +319,15 @@ def check_loss_only(R, V, kind):
 
 def write(extra):
     with open(results, "w") as file:
-        json.dump({"device": lib.description(), **extra}, file, indent=1)
+        without = os.environ.get("PHYSLM_CUDA_WITHOUT", "")
+        json.dump({"device": lib.description(), "without": without, **extra}, file, indent=1)
 
 
-if mode in ("check", "small"):
-    check(mode == "small")
+if mode in ("check", "small", "family"):
+    if mode == "family":
+        check_family(sys.argv[4])
+    else:
+        check(mode == "small")
     write({"checks": rows})
     print(f"{len(rows)} checks on {lib.description()}, {len(failures)} failed")
     for failure in failures:
@@ -351,6 +414,7 @@ def bench_product(M, N, K, form):
     at = lambda i: s[i % len(s)]
     bias = torch.randn(N, device="cuda")
     bias_half = bias.bfloat16()
+    residual, sums = bf(M, N), torch.empty(K, device="cuda")
     pre = torch.empty(M, N, device="cuda", dtype=torch.bfloat16)
     if form == "forward":
         calls = [lib.call("linearBias_forward", [of(at(i)[0]), of(at(i)[1]), of(bias)], [of(at(i)[3])]) for i in range(CALLS)]
@@ -358,6 +422,14 @@ def bench_product(M, N, K, form):
     elif form == "gelu":
         calls = [lib.call("linearBiasGelu_forward", [of(at(i)[0]), of(at(i)[1]), of(bias)], [of(at(i)[3]), of(pre)]) for i in range(CALLS)]  # fmt: skip
         other = lambda i: F.gelu(torch.addmm(bias_half, at(i)[0], at(i)[1].T, out=pre), approximate="tanh")
+    elif form == "add":
+        calls = [lib.call("linearBiasAdd_forward", [of(at(i)[0]), of(at(i)[1]), of(bias), of(residual)], [of(at(i)[3])]) for i in range(CALLS)]  # fmt: skip
+        other = lambda i: torch.add(torch.addmm(bias_half, at(i)[0], at(i)[1].T), residual, out=at(i)[3])
+    elif form == "dx, gelu'":
+        # x stands for what went into GELU: M×K like dx. The weight's and the bias's gradients are not asked for.
+        empty = tensor(None, F32, [])
+        calls = [lib.call("linearBiasOfGelu_backward", [of(at(i)[0]), of(at(i)[1]), of(at(i)[2]), of(at(i)[0])], [of(at(i)[4]), empty, empty, of(sums)]) for i in range(CALLS)]  # fmt: skip
+        other = lambda i: torch.ops.aten.gelu_backward(torch.mm(at(i)[2], at(i)[1]), at(i)[0], approximate="tanh").sum(0)
     elif form == "dx":
         calls = [lib.call("matmul_forward", [of(at(i)[2]), of(at(i)[1])], [of(at(i)[4])], [0, 0]) for i in range(CALLS)]
         other = lambda i: torch.mm(at(i)[2], at(i)[1], out=at(i)[4])
@@ -375,9 +447,13 @@ def bench_attention(B, T, H, K):
     lse, grad = torch.empty(B, H, T, device="cuda"), torch.empty(B, T, P, device="cuda", dtype=torch.bfloat16)
     attrs = [H, H, K, scale, 1]
     flops = 2.0 * B * H * T * T * K
-    forward = time_ours([lib.call("attention_forward", [of(at(i)[0])], [of(o), of(lse)], attrs) for i in range(CALLS)])
-    calls = [lib.call("attention_backward", [of(at(i)[0]), of(o), of(lse), of(at(i)[1])], [of(grad)], attrs) for i in range(CALLS)]
-    backward = time_ours(calls)
+    forwards = [lib.call("attention_forward", [of(at(i)[0])], [of(o), of(lse)], attrs) for i in range(CALLS)]
+    backwards = [lib.call("attention_backward", [of(at(i)[0]), of(o), of(lse), of(at(i)[1])], [of(grad)], attrs) for i in range(CALLS)]  # fmt: skip
+    forward, backward = time_ours(forwards), time_ours(backwards)
+    without = os.environ.get("PHYSLM_CUDA_WITHOUT", "")
+    os.environ["PHYSLM_CUDA_WITHOUT"] = "attention_forward attention_backward"
+    older = time_ours(forwards), time_ours(backwards)
+    os.environ["PHYSLM_CUDA_WITHOUT"] = without
     best = {}
     for name, backend in {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}.items():
         try:
@@ -401,7 +477,7 @@ def bench_attention(B, T, H, K):
             print(f"  SDPA {name}: {str(problem).splitlines()[0]}")
     for what, ours, index, work in (("forward", forward, 0, flops), ("backward", backward, 1, 2.5 * flops)):
         name = min(best, key=lambda n: best[n][index])
-        row(f"attention {what}", f"{B}x{T}x{H}x{K}", ours, best[name][index], work, "TFLOPS", f"torch: {name}")
+        row(f"attention {what}", f"{B}x{T}x{H}x{K}", ours, best[name][index], work, "TFLOPS", f"torch: {name}; mma.sync {older[index] * 1e6:.1f} us")
 
 
 def bench_memory(R, D, V):
@@ -457,9 +533,9 @@ goal = torch.empty_like(source)
 bandwidth = 2.0 * (1 << 30) / time_torch(lambda i: goal.copy_(source)) / 1e12
 print(f"{lib.description()}: cuBLAS 8192^3 {peak:.0f} TFLOPS, copy {bandwidth:.2f} TB/s")
 del big, source, goal
-for form in ("forward", "gelu", "dx", "dw"):
+for form in ("forward", "gelu", "add", "dx", "dx, gelu'", "dw"):
     for N, K in ((2304, 768), (768, 768), (3072, 768), (768, 3072)):
-        if form != "gelu" or N == 3072:
+        if (form != "gelu" or N == 3072) and (form != "add" or N == 768) and (form != "dx, gelu'" or K == 3072):
             bench_product(49152, N, K, form)
 bench_product(8192, 8192, 8192, "forward")
 for form in ("forward", "dx", "dw"):

@@ -4,6 +4,7 @@
 // f32: 64×64 tiles, 4×4 elements a thread. bf16: 128×128×64 tiles, eight warps of 64×32, mma.m16n8k16, three stages of
 // cp.async. Tiles lie in shared memory as they lie in global memory, 16-byte chunks permuted by row so that ldmatrix has no
 // bank conflicts; nothing is ever transposed but by ldmatrix.trans.
+#include "chains.h"
 #include "gemm.h"
 #include "tiles.h"
 
@@ -187,9 +188,10 @@ bool in_chunks(const Operand& o) { return o.ld % 8 == 0 && (uintptr_t)o.x.data %
 
 }  // namespace
 
-// Few tiles and a long sum: as many chains as fill two waves of an H100, each of 512 terms at least.
+// Few tiles and a long sum: chains of 512 terms at least, in f32 as many as fill two waves of an H100.
 int32_t split(const Product& p, int64_t tiles, int64_t slice, Splits* out) {
-  const int64_t wanted = most(1, least(ceil_div(264, tiles), least(64, p.K / 512)));
+  const bool halves = p.a.x.half || p.b.x.half;
+  const int64_t wanted = halves ? chains_of(p.M, p.N, p.K, tiles) : most(1, least(ceil_div(264, tiles), least(64, p.K / 512)));
   out->depth = most(slice, ceil_div(ceil_div(p.K, wanted), slice) * slice);
   out->count = most(1, ceil_div(p.K, out->depth));
   out->partial = nullptr;

@@ -39,7 +39,7 @@ const rules = [
   {
     file: 'attention_sm90',
     name: /_wgmma/,
-    needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG', 'LDSM'],
+    needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG'],
     bans: ['HMMA', 'LDL', 'STL', 'ATOMG', 'RED'],
   },
   { file: 'gemm', name: /multiply_bf16/, needs: ['HMMA', 'LDSM', 'LDGSTS'], bans: ['LDL', 'STL'] },

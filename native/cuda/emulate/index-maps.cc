@@ -1,4 +1,5 @@
-// Properties of the index maps of ../walk.h, for every small shape, checked when this is compiled.
+// Properties of the index maps of ../walk.h and of ../chains.h, for every small shape, checked when this is compiled.
+#include "../chains.h"
 #include "../walk.h"
 
 namespace {
@@ -62,6 +63,10 @@ constexpr bool descends(const Walk& w) {
 }
 static_assert(descends({20, 3, 1, 3, 0, 2}) && descends({7, 2, 1, 5, 0, 5}), "longest first");
 static_assert(walk_of(512, 3, 1, 1152, 131072).whole == 1 && walk_of(2048, 3, 1, 64, 524288).whole == 0, "by shape");
+// Weight gradients of GPT-2 124M over 49,152 tokens: near whole waves of 132, from 72, 24 and 96 tiles.
+static_assert(chains_of(2304, 768, 49152, 72) * 72 % 132 > 90 && chains_of(3072, 768, 49152, 96) == 4, "few idle multiprocessors");
+static_assert(chains_of(768, 768, 49152, 24) == 5, "as few chains as fill a wave");
+static_assert(chains_of(49152, 768, 3072, 1536) == 1 && chains_of(128, 128, 1000, 1) == 1, "many tiles, or a short sum");
 static_assert(walk_of(1 << 20, 3, 1, 1, 268435456).section == 1, "a head that L2 does not hold");
 
 }  // namespace
