@@ -1,3 +1,4 @@
+export { type DocumentWindowOptions, documentWindows } from './document-windows.js';
 export { Gpt2Tokenizer } from './gpt2-tokenizer.js';
 export { LiteralTokenizer } from './literal-tokenizer.js';
 export { type MaskOptions, maskWindows } from './masking.js';

@@ -10,13 +10,16 @@ import {
   FAMILY_NAMES,
   gpt2TokenizerForIgsm,
   type IgsmOptions,
+  type IgsmSample,
   igsm,
   inBuckets,
   LEVELS,
   labelsOf,
   marksOf,
+  nameTokenizer,
   operations,
   parameterName,
+  phraseTokenizer,
   type RetryKind,
   readProblem,
   templateBucket,
@@ -26,7 +29,14 @@ import {
   verifySolution,
   withWorlds,
 } from '../src/igsm/index.js';
-import { Gpt2Tokenizer, LiteralTokenizer, packWindows, tokenizerFromJson, WordTokenizer } from '../src/index.js';
+import {
+  Gpt2Tokenizer,
+  LiteralTokenizer,
+  packWindows,
+  type Tokenizer,
+  tokenizerFromJson,
+  WordTokenizer,
+} from '../src/index.js';
 
 const families = FAMILY_NAMES.map(templateFamily);
 const tokenizer = compactTokenizer(families);
@@ -471,5 +481,41 @@ describe('boxes and drawings', () => {
     const name = (one: number): string => parameterName(problem.index, naming, one);
     expect(drawing.split('\n')[0]).toContain(`${name(problem.query)} = ${problem.values[problem.query]}`);
     for (const one of problem.statements) expect(drawing).toContain(`${name(one)} = ${problem.values[one]}`);
+  });
+});
+
+describe('vocabularies of a small world', () => {
+  const whole = templateFamily('numbers');
+  const family = withWorlds(whole, [trimWorld(whole.worlds[1]!, 1, 4)]);
+  const text = (tokenizer: Tokenizer, i: number): IgsmSample =>
+    igsm({ tokenizer, seed: 7, level: { opMax: 5, ipMax: 6 }, modulus: 5, families: [family] }).document(i);
+  const marked = (tokenizer: Tokenizer, { tokens }: IgsmSample): number[] => {
+    const marks = Object.values(marksOf(tokenizer));
+    return [...tokens].filter((token) => !marks.includes(token));
+  };
+
+  test.each([
+    ['phrases', phraseTokenizer([family], 5)],
+    ['names', nameTokenizer([family], 5)],
+  ])('%s: the same problems in fewer tokens, which are those of their text', (_, tokenizer) => {
+    const words = compactTokenizer([family], 5);
+    for (let i = 0; i < 30; i++) {
+      const [ours, theirs] = [text(tokenizer, i), text(words, i)];
+      expect(ours.text).toBe(theirs.text);
+      expect(ours.tokens.length).toBeLessThan(theirs.tokens.length);
+      expect(marked(tokenizer, ours)).toEqual([...tokenizer.encode(ours.text)]);
+    }
+  });
+
+  test('names: each name in a solution is one token', () => {
+    const tokenizer = nameTokenizer([family], 5);
+    for (let i = 0; i < 30; i++) {
+      const { sentences, tokens, problem, naming } = text(tokenizer, i);
+      for (const { nameStart, nameEnd, parameter } of sentences) {
+        expect(nameEnd - nameStart).toBe(1);
+        const name = parameterName(problem.index, naming, parameter);
+        expect(tokenizer.decode(tokens.subarray(nameStart, nameEnd))).toBe(` ${name}`);
+      }
+    }
   });
 });

@@ -1,3 +1,4 @@
+export { type BeamCompletion, type BeamOptions, beamSearch } from './beam-search.js';
 export {
   type BitComplexity,
   bitComplexity,

@@ -24,5 +24,5 @@ export { type Igsm, type IgsmOptions, type IgsmSample, igsm } from './source.js'
 export { type Buckets, inBuckets, N_BUCKET, solutionTemplate, templateBucket } from './template.js';
 export { type Choice, LEVELS, type Level, type LevelName, VARIANTS, type Variant } from './variant.js';
 export { SolutionVerifier, type Verdict, type VerifyOptions, verifySolution } from './verify.js';
-export { compactTokenizer, gpt2TokenizerForIgsm, marksOf } from './vocabulary.js';
+export { compactTokenizer, gpt2TokenizerForIgsm, marksOf, nameTokenizer, phraseTokenizer } from './vocabulary.js';
 export type { Layout, Marks, SolutionSentence } from './writer.js';

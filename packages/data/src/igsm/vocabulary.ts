@@ -4,6 +4,7 @@ import { Gpt2Tokenizer } from '../gpt2-tokenizer.js';
 import { LiteralTokenizer } from '../literal-tokenizer.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { TemplateFamily } from './family.js';
+import { joinName, parameterPattern } from './naming.js';
 import { pattern } from './pattern.js';
 import { LETTERS } from './template.js';
 import type { Marks } from './writer.js';
@@ -24,6 +25,25 @@ const SOLUTION_WORDS = [' Define', ' as', ' so', ' BACK', ' =', ' +', ' -', ' *'
 export function compactTokenizer(families: readonly TemplateFamily[], modulus = 23): LiteralTokenizer {
   const name = `igsm-${families.map((family) => family.name).join('-')}-${modulus}`;
   return new LiteralTokenizer(name, [...LITERAL_MARKS, ...literalsOf(families, modulus)]);
+}
+
+/**
+ * As `compactTokenizer`, with every phrase that sentences are made of as one token (` The number of each`, ` times as much as`):
+ * the shortest text for a small model. Another family's phrases are tokens that no model of this one has seen.
+ */
+export function phraseTokenizer(families: readonly TemplateFamily[], modulus = 23): LiteralTokenizer {
+  const name = `igsm-phrases-${families.map((family) => family.name).join('-')}-${modulus}`;
+  return new LiteralTokenizer(name, [...LITERAL_MARKS, ...phrasesOf(families), ...literalsOf(families, modulus)]);
+}
+
+/**
+ * As `phraseTokenizer`, with every name of a parameter (` Left Rib's Calm Fox`) as one token, for worlds of a few items: finding a
+ * name in a text is then finding one token.
+ */
+export function nameTokenizer(families: readonly TemplateFamily[], modulus = 23): LiteralTokenizer {
+  const name = `igsm-names-${families.map((family) => family.name).join('-')}-${modulus}`;
+  const literals = [...LITERAL_MARKS, ...phrasesOf(families), ...literalsOf(families, modulus), ...namesOf(families)];
+  return new LiteralTokenizer(name, literals);
 }
 
 /** GPT-2 cut to the tokens that problems of these families can have, with the released marks. */
@@ -72,6 +92,32 @@ function literalsOf(families: readonly TemplateFamily[], modulus: number): strin
     }
   }
   return literals;
+}
+
+/** Every name that a parameter can have. */
+function namesOf(families: readonly TemplateFamily[]): string[] {
+  return families.flatMap((family) => {
+    const form = parameterPattern(family);
+    return family.worlds.flatMap(({ layers }) =>
+      layers.flatMap(({ subCategories }, i) => {
+        const below = [...(layers[i + 1]?.subCategories.flat() ?? []), ...layers.slice(i + 1).map(({ name }) => name)];
+        return subCategories.flat().flatMap((owner) => below.map((owned) => ` ${joinName(form, owner, owned)}`));
+      }),
+    );
+  });
+}
+
+/** What stands between the slots of patterns, as the writer puts it: with the space in front. */
+function phrasesOf(families: readonly TemplateFamily[]): string[] {
+  return families.flatMap(({ patterns }) =>
+    Object.values(patterns).flatMap((text) =>
+      pattern(text).literals.flatMap((literal, x) => {
+        const words = literal.trim();
+        if (words === '') return [];
+        return x === 0 || literal.startsWith(' ') ? ` ${words}` : words;
+      }),
+    ),
+  );
 }
 
 /** Words with the space in front, and marks of punctuation. */

@@ -1,4 +1,5 @@
 // Writes problems and solutions as text and tokens at once, from pieces that were encoded before.
+import type { LiteralTokenizer } from '../literal-tokenizer.js';
 import type { Span } from '../sample.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { TemplateFamily } from './family.js';
@@ -69,6 +70,8 @@ export class ProblemWriter {
   readonly #pieces = new Map<string, Piece>();
   readonly #families = new Map<TemplateFamily, FamilyPieces>();
   readonly #numbers: Piece[] = [];
+  /** The token of a text that is one; undefined for tokenizers of pieces of words. */
+  readonly #tokenOf: ((literal: string) => number | undefined) | undefined;
   #tokens = new Int32Array(4096);
   #nToken = 0;
   #text = '';
@@ -81,6 +84,8 @@ export class ProblemWriter {
   constructor(tokenizer: Tokenizer, marks: Marks) {
     this.#tokenizer = tokenizer;
     this.#marks = marks;
+    const { tokenOf } = tokenizer as Partial<LiteralTokenizer>;
+    this.#tokenOf = tokenOf?.bind(tokenizer as LiteralTokenizer);
   }
 
   /**
@@ -206,11 +211,24 @@ export class ProblemWriter {
     const [i, j, k] = [index.layer[parameter]!, index.item[parameter]!, index.target[parameter]!];
     const owner = this.#items[i]![j]!;
     const owned = parameter < index.nPair ? this.#items[i + 1]![k]! : this.#layers[k]!;
+    const [first, second] = slots[0] === 'owner' ? [owner, owned] : [owned, owner];
+    const whole = this.#wholeName(first, literals[1]!, second);
+    if (whole !== undefined) {
+      this.#add(whole);
+      return;
+    }
     this.#add(literals[0]!);
-    this.#add(slots[0] === 'owner' ? owner : owned);
+    this.#add(first);
     this.#add(literals[1]!);
-    this.#add(slots[0] === 'owner' ? owned : owner);
+    this.#add(second);
     this.#add(literals[2]!);
+  }
+
+  /** The name as one token, where the vocabulary has names. */
+  #wholeName(first: Piece, between: Piece, second: Piece): Piece | undefined {
+    if (this.#tokenOf === undefined) return undefined;
+    const text = `${first.text}${between.text}${second.text}`;
+    return this.#tokenOf(text) === undefined ? undefined : this.#piece(text);
   }
 
   #solution(

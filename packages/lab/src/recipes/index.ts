@@ -1,6 +1,7 @@
 import { ConfigError, nearest } from '@physlm/base';
 import { type CapacityResults, runCapacity } from '../run-capacity.js';
 import { type CfgResults, runCfg } from '../run-cfg.js';
+import { type IgsmResults, runIgsm } from '../run-igsm.js';
 import { type KnowledgeResults, runKnowledge } from '../run-knowledge.js';
 import { type CapacityExperiment, capacity, capacityParameters, capacityScales } from './capacity.js';
 import { capacityReport } from './capacity-report.js';
@@ -9,6 +10,8 @@ import { type CfgExperiment, cfg, cfgParameters, cfgScales } from './cfg.js';
 import { cfgEncoderReport } from './cfg-encoder-report.js';
 import { cfgReport } from './cfg-report.js';
 import { cfgSweep } from './cfg-sweep.js';
+import { type IgsmExperiment, igsmParameters, igsmRecipe, igsmScales } from './igsm.js';
+import { igsmReport } from './igsm-report.js';
 import { type KnowledgeExperiment, knowledge, knowledgeParameters, knowledgeScales } from './knowledge.js';
 import { knowledgeReport } from './knowledge-report.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
@@ -49,11 +52,24 @@ const knowledgeRecipe: Recipe<KnowledgeExperiment, KnowledgeResults> = {
   report: knowledgeReport,
 };
 
+const igsmEntry: Recipe<IgsmExperiment, IgsmResults> = {
+  name: 'igsm',
+  describe:
+    'Trains a small transformer on grade-school problems: solutions checked step by step, also beyond training.',
+  source: 'arXiv:2407.20311',
+  scales: Object.fromEntries(scaleNames.map((scale) => [scale, igsmScales[scale].describe])),
+  parameters: igsmParameters,
+  experiment: igsmRecipe,
+  execute: runIgsm,
+  report: igsmReport,
+};
+
 /** Every recipe by name. */
 export const recipes: ReadonlyMap<string, Recipe> = new Map<string, Recipe>([
   ['capacity', capacityRecipe],
   ['cfg', cfgRecipe],
   ['knowledge', knowledgeRecipe],
+  ['igsm', igsmEntry],
 ]);
 
 /**

@@ -1,0 +1,132 @@
+// The data of an `igsm` experiment: problems of template families whose worlds are cut to size, as windows and as tests.
+import { documentWindows, type Tokenizer, type WindowSource } from '@physlm/data';
+import {
+  compactTokenizer,
+  type FamilyName,
+  gpt2TokenizerForIgsm,
+  type Igsm,
+  type IgsmOptions,
+  igsm,
+  type Layout,
+  type Marks,
+  marksOf,
+  nameTokenizer,
+  phraseTokenizer,
+  type Retry,
+  type TemplateFamily,
+  templateFamily,
+  trimWorld,
+  withWorlds,
+} from '@physlm/data/igsm';
+
+/** How text becomes tokens: one for each phrase and parameter, each phrase and item, each word and item, or GPT-2's. */
+export const VOCABULARIES = ['names', 'phrases', 'words', 'gpt2'] as const;
+export type Vocabulary = (typeof VOCABULARIES)[number];
+
+/** Which worlds problems are about: the first so many of each family, cut to so many sub-categories of so many items. */
+export interface WorldSize {
+  readonly nWorld: number;
+  readonly nSubCategory: number;
+  readonly nItem: number;
+}
+
+/** Which problems are learnt, and how they are written. */
+export interface IgsmDataConfig {
+  /** Template families in the training text. */
+  readonly families: readonly FamilyName[];
+  /** Families that are in the vocabulary and never in the training text. */
+  readonly unseen?: readonly FamilyName[];
+  /** The whole worlds when absent. */
+  readonly worlds?: WorldSize;
+  readonly vocabulary: Vocabulary;
+  /** Most operations in training. */
+  readonly opMax: number;
+  /** Most instance parameters, in training and in tests. */
+  readonly ipMax: number;
+  readonly modulus: number;
+  readonly layout: Layout;
+  readonly retry?: Retry;
+  readonly loss: 'all' | 'solution';
+  /** Tokens of a window; problems that do not fit are left out, also of tests. */
+  readonly nCtx: number;
+}
+
+/** What a test asks for. */
+export type IgsmTest = Pick<IgsmOptions, 'op' | 'reask'> & {
+  /** Those of training when absent. */
+  readonly families?: readonly TemplateFamily[];
+  /** Tells the problems of one use from those of another. */
+  readonly use: string;
+  /** Templates of training, for probes; those held out when absent. */
+  readonly buckets?: 'train' | 'test';
+  readonly retry?: Retry;
+  /** Most tokens; those of a window when absent. */
+  readonly nCtx?: number;
+};
+
+/** The problems of an experiment. */
+export interface IgsmData {
+  readonly tokenizer: Tokenizer;
+  readonly marks: Marks;
+  /** Families of the training text. */
+  readonly families: readonly TemplateFamily[];
+  /** Families that training never shows. */
+  readonly unseen: readonly TemplateFamily[];
+  /** Training text. */
+  readonly source: Igsm;
+  readonly windows: WindowSource;
+  /** Problems whose solution templates training never shows. */
+  test(wanted: IgsmTest): Igsm;
+}
+
+/** The families of a configuration, with their worlds cut to size. */
+export function familiesOf(names: readonly FamilyName[], worlds: WorldSize | undefined): TemplateFamily[] {
+  return names.map((name) => {
+    const family = templateFamily(name);
+    if (worlds === undefined) return family;
+    const { nWorld, nSubCategory, nItem } = worlds;
+    return withWorlds(
+      family,
+      family.worlds.slice(0, nWorld).map((world) => trimWorld(world, nSubCategory, nItem)),
+    );
+  });
+}
+
+/** The tokenizer of a configuration: it knows the unseen families too. */
+export function tokenizerOf({ families, unseen = [], worlds, vocabulary, modulus }: IgsmDataConfig): Tokenizer {
+  const all = familiesOf([...families, ...unseen], worlds);
+  if (vocabulary === 'gpt2') return gpt2TokenizerForIgsm(all, modulus);
+  const closed = { names: nameTokenizer, phrases: phraseTokenizer, words: compactTokenizer };
+  return closed[vocabulary](all, modulus);
+}
+
+/**
+ * The data of an experiment: a pure function of its configuration and seed.
+ *
+ * @throws ConfigError when a family or a retry is none. @throws DataError when no such problems exist.
+ */
+export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
+  const { worlds, opMax, ipMax, modulus, layout, retry, loss, nCtx } = config;
+  const tokenizer = tokenizerOf(config);
+  const families = familiesOf(config.families, worlds);
+  const unseen = familiesOf(config.unseen ?? [], worlds);
+  const common = { tokenizer, level: { opMax, ipMax }, modulus, layout, nCtx };
+  const source = igsm({ ...common, families, seed, buckets: 'train', loss, ...(retry && { retry }) });
+  return {
+    tokenizer,
+    marks: marksOf(tokenizer),
+    families,
+    unseen,
+    source,
+    windows: documentWindows(source, { nCtx, eos: tokenizer.eos, dVocab: tokenizer.dVocab }),
+    test: ({ use, buckets = 'test', ...wanted }) =>
+      igsm({ ...common, families, buckets, ...wanted, seed: seedOf(`${seed}/${use}`) }),
+  };
+}
+
+/** A seed that belongs to a name and to no training run: those are small numbers. */
+function seedOf(name: string): number {
+  let hash = 0;
+  for (const character of name) hash = (Math.imul(hash, 31) + character.codePointAt(0)!) | 0;
+  return 2 ** 40 + (hash >>> 0);
+}

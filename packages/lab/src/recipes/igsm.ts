@@ -1,0 +1,295 @@
+import { ConfigError, type ConfigProblem, nearest } from '@physlm/base';
+import { FAMILY_NAMES, type FamilyName, RETRY_KINDS, RETRY_MASKS } from '@physlm/data/igsm';
+import { type GptConfig, gpt2, modelProblems } from '@physlm/model';
+import type { TrainConfig } from '@physlm/train';
+import { z } from 'zod';
+import { type IgsmDataConfig, tokenizerOf, VOCABULARIES, type WorldSize } from './igsm-data.js';
+import { checkParameters, definedOnly } from './parameters.js';
+import type { Experiment, RecipeOptions, ScaleName } from './recipe.js';
+
+/** The numbers that make a scale. */
+interface IgsmScale {
+  readonly describe: string;
+  readonly opMax: number;
+  readonly ipMax: number;
+  readonly modulus: number;
+  readonly worlds?: WorldSize;
+  readonly vocabulary: IgsmDataConfig['vocabulary'];
+  readonly nCtx: number;
+  readonly loss: 'all' | 'solution';
+  readonly nLayer: number;
+  readonly dModel: number;
+  readonly nHead: number;
+  /** Tokens of an optimiser step: windows of nCtx tokens, at least one. */
+  readonly tokensPerStep: number;
+  readonly nStep: number;
+  readonly lrPeak: number;
+  readonly weightDecay: number;
+  readonly evaluate: IgsmEvaluate;
+}
+
+/** What is measured after training. */
+export interface IgsmEvaluate {
+  /** Problems for each accuracy. */
+  readonly nProblem: number;
+  /** Operations beyond training. */
+  readonly opTest: readonly number[];
+  /** Whether finished problems of the smallest of these are asked another question. */
+  readonly reask: boolean;
+}
+
+/** Every scale's setting. */
+export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
+  tiny: {
+    describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 3 layers of width 64',
+    opMax: 3,
+    ipMax: 4,
+    modulus: 5,
+    worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
+    vocabulary: 'names',
+    nCtx: 192,
+    loss: 'all',
+    nLayer: 3,
+    dModel: 64,
+    nHead: 4,
+    tokensPerStep: 3072,
+    nStep: 2000,
+    lrPeak: 3e-3,
+    weightDecay: 0.05,
+    evaluate: { nProblem: 256, opTest: [4, 5], reask: true },
+  },
+  small: {
+    describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 4 layers of width 64',
+    opMax: 3,
+    ipMax: 4,
+    modulus: 5,
+    worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
+    vocabulary: 'names',
+    nCtx: 192,
+    loss: 'all',
+    nLayer: 4,
+    dModel: 64,
+    nHead: 4,
+    tokensPerStep: 3072,
+    nStep: 4000,
+    lrPeak: 3e-3,
+    weightDecay: 0.05,
+    evaluate: { nProblem: 256, opTest: [4, 5], reask: true },
+  },
+  laptop: {
+    describe: 'up to 5 operations modulo 5, one world of 5 items a layer, 5 layers of width 128',
+    opMax: 5,
+    ipMax: 6,
+    modulus: 5,
+    worlds: { nWorld: 1, nSubCategory: 1, nItem: 5 },
+    vocabulary: 'names',
+    nCtx: 256,
+    loss: 'all',
+    nLayer: 5,
+    dModel: 128,
+    nHead: 4,
+    tokensPerStep: 6144,
+    nStep: 10_000,
+    lrPeak: 2e-3,
+    weightDecay: 0.05,
+    evaluate: { nProblem: 512, opTest: [6, 7, 8], reask: true },
+  },
+  gpu: {
+    describe: 'iGSM-med, GPT-2 small with rotary positions, 20,000 steps of 98,304 tokens',
+    opMax: 15,
+    ipMax: 20,
+    modulus: 23,
+    vocabulary: 'gpt2',
+    nCtx: 768,
+    loss: 'all',
+    nLayer: 12,
+    dModel: 768,
+    nHead: 12,
+    tokensPerStep: 128 * 768,
+    nStep: 20_000,
+    lrPeak: 2e-3,
+    weightDecay: 0.05,
+    evaluate: { nProblem: 1024, opTest: [20, 21, 22, 23], reask: true },
+  },
+  paper: {
+    describe: 'iGSM-med, GPT-2 small with rotary positions, 100,000 steps of 393,216 tokens, as in the paper',
+    opMax: 15,
+    ipMax: 20,
+    modulus: 23,
+    vocabulary: 'gpt2',
+    nCtx: 768,
+    loss: 'all',
+    nLayer: 12,
+    dModel: 768,
+    nHead: 12,
+    tokensPerStep: 512 * 768,
+    nStep: 100_000,
+    lrPeak: 2e-3,
+    weightDecay: 0.05,
+    evaluate: { nProblem: 4096, opTest: [20, 21, 22, 23], reask: true },
+  },
+};
+
+const count = (least: number): z.ZodNumber => z.number().int().min(least);
+
+/** What `igsm` lets you set; everything left out comes from the scale. */
+export const igsmParameters = z.strictObject({
+  families: z
+    .string()
+    .optional()
+    .describe(`template families, joined with +: ${FAMILY_NAMES.join(', ')}`),
+  unseen: z.string().optional().describe('families to test on that are not trained on, joined with +'),
+  nWorld: count(1).optional().describe('worlds of each family; all when none of nWorld, nSubCategory, nItem is set'),
+  nSubCategory: count(1).optional().describe('sub-categories of a layer of a world'),
+  nItem: count(4).optional().describe('items of a sub-category'),
+  vocabulary: z
+    .enum(VOCABULARIES)
+    .optional()
+    .describe('a token for each phrase and parameter, phrase and item, word and item, or GPT-2 tokens'),
+  opMax: count(1).max(52).optional().describe('most operations in training'),
+  opTest: z.union([z.string(), z.number()]).optional().describe('operations of tests beyond training, as 6+7+8'),
+  ipMax: count(2).max(48).optional().describe('most instance parameters (sentences) of a problem'),
+  modulus: count(2).max(1000).optional().describe('arithmetic is modulo this'),
+  layout: z.enum(['pq', 'qp']).optional().describe('question behind (pq) or before (qp) the problem'),
+  loss: z.enum(['all', 'solution']).optional().describe('learn all tokens, or those of solutions and answers'),
+  retry: z.enum(RETRY_KINDS).optional().describe('which mistakes are put into solutions and taken back'),
+  retryRate: z.number().min(0).max(1).optional().describe('chance of a mistake before each sentence'),
+  retryMask: z.enum(RETRY_MASKS).optional().describe('what is not learnt of a mistake'),
+  nLayer: count(1).optional().describe('layers of the model'),
+  dModel: count(2).optional().describe('width of the model'),
+  nHead: count(1).optional().describe('attention heads'),
+  nCtx: count(16).optional().describe('tokens in a training window; longer problems are left out'),
+  tokensPerStep: count(16).optional().describe('tokens of an optimiser step'),
+  nStep: count(1).optional().describe('optimiser steps'),
+  lrPeak: z.number().positive().optional().describe('largest learning rate'),
+  nProblem: count(1).optional().describe('problems for each accuracy'),
+  reask: z.boolean().optional().describe('ask finished problems another question'),
+});
+
+/** Parameters of `igsm`. */
+export type IgsmParameters = z.infer<typeof igsmParameters>;
+
+/** How well a model solves grade-school problems, and what it knows before it speaks: an `igsm` experiment as plain JSON. */
+export interface IgsmExperiment extends Experiment {
+  readonly recipe: 'igsm';
+  readonly data: IgsmDataConfig;
+  readonly model: GptConfig;
+  readonly evaluate: IgsmEvaluate;
+}
+
+/**
+ * Trains a transformer on grade-school problems with step-by-step solutions, lets it solve problems whose solution templates it
+ * never saw, also longer ones, and has every step checked. Pure.
+ *
+ * @throws ConfigError with every parameter that is unknown or does not fit.
+ * @see Ye et al. 2024, arXiv:2407.20311 and arXiv:2408.16293. Differs from the papers at `tiny`, `small` and `laptop`: fewer
+ * operations and items, a small modulus, a token for each phrase, small models trained briefly, rotary positions turn the whole head.
+ */
+export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): IgsmExperiment {
+  const base = igsmScales[scale];
+  const given = definedOnly(checkParameters('igsm', igsmParameters, parameters));
+  const setting = { ...base, ...base.evaluate, layout: 'pq' as const, families: 'numbers', ...given };
+  const { nLayer, nHead, dModel, nCtx, tokensPerStep, nStep, lrPeak, opMax } = setting;
+  const problems: ConfigProblem[] = [];
+  const families = familyNames('families', setting.families, problems);
+  const unseen = given.unseen === undefined ? [] : familyNames('unseen', given.unseen, problems);
+  for (const name of unseen) {
+    if (!families.includes(name)) continue;
+    problems.push({ path: 'unseen', expected: 'families that are not trained on', got: `'${name}' in both` });
+  }
+  const beyond = given.opMax === undefined ? base.evaluate.opTest : [1, 2, 3].map((more) => opMax + more);
+  const opTest = given.opTest === undefined ? beyond : String(given.opTest).split('+').map(Number);
+  for (const op of opTest) {
+    if (Number.isInteger(op) && op > opMax && op <= 52) continue;
+    problems.push({ path: 'opTest', expected: `integers beyond opMax ${opMax}, up to 52, as 6+7+8`, got: `${op}` });
+  }
+  if (given.retry === undefined && (given.retryRate !== undefined || given.retryMask !== undefined)) {
+    const expected = `a kind of mistakes, one of ${RETRY_KINDS.join(', ')}`;
+    problems.push({
+      path: 'retry',
+      expected,
+      got: `${given.retryRate === undefined ? 'retryMask' : 'retryRate'} without one`,
+    });
+  }
+  if (dModel % nHead !== 0) {
+    problems.push({ path: 'dModel', expected: `a multiple of nHead ${nHead}`, got: `${dModel}` });
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  const worlds = worldsOf(base.worlds, given);
+  const data: IgsmDataConfig = {
+    families,
+    ...(unseen.length > 0 && { unseen }),
+    ...(worlds && { worlds }),
+    vocabulary: setting.vocabulary,
+    opMax,
+    ipMax: setting.ipMax,
+    modulus: setting.modulus,
+    layout: setting.layout,
+    ...(given.retry !== undefined && {
+      retry: { kind: given.retry, rate: given.retryRate ?? 0.2, mask: given.retryMask ?? 'none' },
+    }),
+    loss: setting.loss,
+    nCtx,
+  };
+  const large = scale === 'gpu' || scale === 'paper';
+  const model: GptConfig = gpt2(nLayer, nHead, {
+    dVocab: tokenizerOf(data).dVocab,
+    // Room for a prompt of a whole window and a solution as long.
+    nCtx: 2 * nCtx,
+    dModel,
+    ...(!large && { dRotary: dModel / nHead, initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
+  });
+  problems.push(...modelProblems(model));
+  if (problems.length > 0) throw new ConfigError(problems);
+  const train: TrainConfig = {
+    nStep,
+    batchSize: Math.max(1, Math.round(tokensPerStep / nCtx)),
+    optimizer: { lrPeak, betas: [0.9, 0.98], eps: 1e-8, weightDecay: setting.weightDecay, clipNorm: 1 },
+    schedule: {
+      kind: 'cosine',
+      nWarmup: large ? 1000 : Math.min(200, Math.ceil(nStep / 10)),
+      finalFraction: 0.01,
+    },
+    logEvery: Math.max(1, Math.round(nStep / 100)),
+    checkpointEvery: Math.max(1, Math.ceil(nStep / 5)),
+    keepCheckpoints: 1,
+    evaluateAt: [...new Set([0.1, 0.2, 0.4, 0.7, 1].map((share) => Math.max(1, Math.round(share * nStep))))],
+  };
+  const { nProblem, reask } = setting;
+  const mistakes = data.retry && `${data.retry.kind}${data.retry.rate}`;
+  const what = [families.join('+'), `op${opMax}`, data.layout, ...(mistakes ? [mistakes] : [])].join('-');
+  return {
+    name: `igsm-${scale}-${what}-s${seed}`,
+    recipe: 'igsm',
+    scale,
+    source: 'arXiv:2407.20311 and arXiv:2408.16293',
+    seed,
+    data,
+    model,
+    train,
+    evaluate: { nProblem, opTest, reask },
+  };
+}
+
+function familyNames(path: string, text: string, problems: ConfigProblem[]): FamilyName[] {
+  return text.split('+').flatMap((name) => {
+    const known = FAMILY_NAMES.find((one) => one === name);
+    if (known !== undefined) return [known];
+    const expected = `template families joined with +, of ${FAMILY_NAMES.join(', ')}`;
+    problems.push({ path, expected, got: `'${name}'`, nearest: nearest(name, FAMILY_NAMES) });
+    return [];
+  });
+}
+
+function worldsOf(
+  base: WorldSize | undefined,
+  { nWorld, nSubCategory, nItem }: Partial<WorldSize>,
+): WorldSize | undefined {
+  if (base === undefined && nWorld === undefined && nSubCategory === undefined && nItem === undefined) return undefined;
+  const whole = base ?? { nWorld: 4, nSubCategory: 5, nItem: 20 };
+  return {
+    nWorld: nWorld ?? whole.nWorld,
+    nSubCategory: nSubCategory ?? whole.nSubCategory,
+    nItem: nItem ?? whole.nItem,
+  };
+}
