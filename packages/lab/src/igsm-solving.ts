@@ -2,7 +2,7 @@
 import { Rng } from '@physlm/base';
 import type { Tokenizer } from '@physlm/data';
 import { type Igsm, type IgsmSample, type Marks, type SolutionFault, verifySolution } from '@physlm/data/igsm';
-import { completions } from '@physlm/eval';
+import { beamSearch, completions } from '@physlm/eval';
 import type { LanguageModel } from '@physlm/model';
 
 /** Kinds of failures: those of a verifier, and of the form of an answer. */
@@ -75,23 +75,27 @@ export function scoreSolution(
 /** A problem with what a model made of it. */
 export interface Solved extends Score {
   readonly sample: IgsmSample;
+  /** What the model wrote behind the prompt, without the end of text. */
+  readonly tokens: Int32Array;
 }
 
 /** How problems are solved. */
 export interface SolveOptions {
   /** Most tokens of a solution. */
   readonly nNew: number;
+  /** Hypotheses of a beam, drawn by their probabilities as in the papers; the likeliest token each time when absent. */
+  readonly nBeam?: number;
   /** Problems that are solved at once; no result depends on it. */
   readonly batchSize?: number;
 }
 
-/** Lets a model solve problems 0 … n − 1 of a source, the likeliest token each time, batch by batch: memory does not grow with n. */
+/** Lets a model solve problems 0 … n − 1 of a source, batch by batch: memory does not grow with n. */
 export function* solve(
   model: LanguageModel,
   source: Igsm,
   marks: Marks,
   n: number,
-  { nNew, batchSize = 128 }: SolveOptions,
+  { nNew, nBeam, batchSize = 128 }: SolveOptions,
 ): Generator<Solved> {
   const { tokenizer, families } = source;
   const waiting = new Map<number, IgsmSample>();
@@ -100,11 +104,15 @@ export function* solve(
     waiting.set(index, sample);
     return promptTokens(sample, tokenizer.eos);
   };
-  const options = { eos: tokenizer.eos, nNew, temperature: 0, rng: new Rng('solve'), batchSize };
-  for (const { index, tokens, ended } of completions(model, n, prompt, options)) {
+  const options = { eos: tokenizer.eos, nNew, rng: new Rng('solve') };
+  const written =
+    nBeam === undefined
+      ? completions(model, n, prompt, { ...options, temperature: 0, batchSize })
+      : beamSearch(model, n, prompt, { ...options, nBeam, batchSize: Math.max(1, Math.floor(batchSize / nBeam)) });
+  for (const { index, tokens, ended } of written) {
     const sample = waiting.get(index)!;
     waiting.delete(index);
-    yield { sample, ...scoreSolution(sample, tokens, ended, { tokenizer, marks, families }) };
+    yield { sample, tokens, ...scoreSolution(sample, tokens, ended, { tokenizer, marks, families }) };
   }
 }
 

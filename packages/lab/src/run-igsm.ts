@@ -1,12 +1,14 @@
 // Trains the model of an `igsm` experiment and measures how it solves problems.
 import { Rng } from '@physlm/base';
-import type { Igsm, IgsmOptions } from '@physlm/data/igsm';
+import { type Igsm, type IgsmOptions, withWorlds } from '@physlm/data/igsm';
 import { type Interval, wilsonInterval } from '@physlm/eval';
-import { buildModel, type LanguageModel } from '@physlm/model';
+import { addLowRank, buildModel, type LanguageModel, loadWeights } from '@physlm/model';
 import { train } from '@physlm/train';
+import { type IgsmProbeResults, igsmProbes, probeMeasures } from './igsm-probes.js';
+import { type Detector, perfectDetector, retryUponRegret } from './igsm-regret.js';
 import { type Failure, type Score, type Solved, solve, type Tally, tally } from './igsm-solving.js';
-import type { IgsmExperiment } from './recipes/igsm.js';
-import { type IgsmData, openIgsmData } from './recipes/igsm-data.js';
+import type { IgsmEvaluate, IgsmExperiment } from './recipes/igsm.js';
+import { type IgsmData, type IgsmTest, openIgsmData } from './recipes/igsm-data.js';
 import type { Execution, Results, RunContext } from './recipes/recipe.js';
 
 /** A problem that is shown in the report. */
@@ -24,14 +26,17 @@ export interface WorkedProblem {
 export interface SolvedCell extends Tally {
   /** `in`, `op5`, `reask8`, … */
   readonly name: string;
-  /** Operations of every problem; null for natural and asked-again ones. */
+  /** Operations of every problem; null for natural ones. */
   readonly op: number | null;
+  /** The first solved and the first unsolved problem. */
+  readonly worked: readonly WorkedProblem[];
 }
 
 /** Results of an `igsm` run; accuracies are shares of 1. */
 export interface IgsmResults extends Results {
   readonly cells: readonly SolvedCell[];
-  readonly worked: readonly WorkedProblem[];
+  /** Null when no probes were wanted. */
+  readonly probes: IgsmProbeResults | null;
   /** Accuracy on natural problems while training. */
   readonly curve: readonly { readonly step: number; readonly accuracy: number }[];
   readonly trainingLoss: readonly { readonly step: number; readonly loss: number }[];
@@ -39,8 +44,10 @@ export interface IgsmResults extends Results {
 
 /** Problems that are solved while training. */
 const N_LIVE = 128;
-/** Problems of each cell that the report shows. */
+/** Problems of each cell that the report shows, right and wrong ones. */
 const N_SHOWN = 1;
+/** Of updates of low rank, as in arXiv:2309.14402; the paper about mistakes states none. */
+const LOW_RANK_SCALE = 4;
 
 /**
  * Trains on problems and lets the model solve others, whose solution templates it never saw: natural ones, ones of each number of
@@ -48,13 +55,22 @@ const N_SHOWN = 1;
  *
  * @see arXiv:2407.20311: Section 3. arXiv:2408.16293: Section 4.
  */
-export async function runIgsm(
-  experiment: IgsmExperiment,
-  { run, device, resume, signal, onProgress }: RunContext,
-): Promise<Execution<IgsmResults>> {
+export async function runIgsm(experiment: IgsmExperiment, context: RunContext): Promise<Execution<IgsmResults>> {
+  const { run, device, resume, signal, onProgress, measured } = context;
   const { seed, train: config, evaluate } = experiment;
   const data = openIgsmData(experiment.data, seed);
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
+  if (experiment.start !== undefined) {
+    const base = await context.base();
+    if (base.stopped === 'aborted') return base;
+    loadWeights(`${base.finished.run.latestCheckpoint()!.path}/model.safetensors`, model);
+  }
+  const { finetune } = experiment;
+  if (finetune?.rank !== undefined) {
+    const attention = { rank: finetune.rank, targets: ['q', 'v'] as const };
+    const embedding = { rank: 2 * finetune.rank };
+    addLowRank(model, { attention, embedding, scale: LOW_RANK_SCALE }, new Rng(seed).fork('low rank'));
+  }
   const ended = await train({
     model,
     windows: data.windows,
@@ -74,25 +90,48 @@ export async function runIgsm(
   });
   if (ended.stopped === 'aborted') return { stopped: 'aborted', step: ended.step, checkpoint: ended.checkpoint };
 
-  const measures: Record<string, number> = {
-    nParameter: model.nParameter,
-    tokens: config.nStep * config.batchSize * data.windows.nCtx,
-  };
-  const intervals: Record<string, Interval> = {};
-  const worked: WorkedProblem[] = [];
-  const cells = cellsOf(experiment).map(({ name, op, ...wanted }): SolvedCell => {
-    const source = data.test({ use: name, ...(op !== null && { op }), ...wanted });
-    const shown: Solved[] = [];
-    const seen = tally(watch(solutions(model, data, source, evaluate.nProblem), shown));
-    worked.push(...shown.map(workedProblem));
-    measures[`accuracy.${name}`] = seen.nRight / seen.n;
-    intervals[`accuracy.${name}`] = wilsonInterval(seen.nRight, seen.n);
-    measures[`unnecessary.${name}`] = seen.unnecessaryParameters;
-    measures[`extraOperations.${name}`] = seen.unnecessaryOperations;
-    measures[`retries.${name}`] = seen.retries;
-    return { name, op, ...seen };
-  });
-  summarise(cells, experiment, measures, intervals);
+  const wanted = cellsOf(experiment, data);
+  const cells: SolvedCell[] = [];
+  for (const one of wanted)
+    cells.push(await measured(`solved-${one.name}`, () => solvedCell(model, data, one, evaluate.nProblem)));
+  if (evaluate.nBeam > 0) {
+    for (const one of wanted.filter(({ isDecoded }) => isDecoded)) {
+      const name = `beam.${one.name}`;
+      const solve = (): SolvedCell => solvedCell(model, data, { ...one, name }, evaluate.nProblem, evaluate.nBeam);
+      cells.push(await measured(name, solve));
+    }
+  }
+  if (evaluate.nRetry > 0) {
+    for (const one of wanted.filter(({ isDecoded }) => isDecoded)) {
+      const name = `perfect.${one.name}`;
+      const solve = (): SolvedCell => regrettedCell(model, data, { ...one, name }, evaluate, perfectDetector);
+      cells.push(await measured(name, solve));
+    }
+  }
+  let probes: IgsmProbeResults | null = null;
+  if (evaluate.nProbeStep > 0) {
+    const found = await measured('probes', async () => {
+      const wrote = (of: readonly CellWanted[]): Solved[] =>
+        of.flatMap((one) => [...solutions(model, data, one.source(), evaluate.nProblem)]);
+      const { results, regret } = await igsmProbes(model, data, experiment, {
+        reask: wrote(wanted.filter(({ name }) => name === 'reask')),
+        beyond: wrote(wanted.filter(({ isDecoded }) => isDecoded)),
+      });
+      const regretted =
+        evaluate.nRetry === 0
+          ? []
+          : wanted
+              .filter(({ isDecoded }) => isDecoded)
+              .map((one) => regrettedCell(model, data, { ...one, name: `regret.${one.name}` }, evaluate, regret));
+      return { results, regretted };
+    });
+    probes = found.results;
+    cells.push(...found.regretted);
+  }
+  const { measures, intervals } = summary(cells, experiment);
+  measures.nParameter = model.nParameter;
+  measures.tokens = config.nStep * config.batchSize * data.windows.nCtx;
+  if (probes !== null) Object.assign(measures, probeMeasures(probes));
 
   const records = run.metrics();
   return {
@@ -102,7 +141,7 @@ export async function runIgsm(
       measures,
       intervals,
       cells,
-      worked,
+      probes,
       curve: records.flatMap(({ step, accuracy }) => (accuracy === undefined ? [] : [{ step, accuracy }])),
       trainingLoss: records.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }])),
     },
@@ -112,23 +151,68 @@ export async function runIgsm(
 interface CellWanted {
   readonly name: string;
   readonly op: number | null;
-  readonly reask?: boolean;
+  /** Whether it is also solved with a beam and by going back. */
+  readonly isDecoded: boolean;
+  source(): Igsm;
 }
 
-/** What is solved: natural problems, each number of operations from 2 (one operation has hardly a template to hold out), asked-again ones. */
-function cellsOf({ data: { opMax }, evaluate: { opTest, reask } }: IgsmExperiment): CellWanted[] {
+/**
+ * What is solved: natural problems; natural ones with the templates of training; each number of operations from 2 (one operation has
+ * hardly a template to hold out); asked-again ones; unseen families, with their own worlds and with those of training.
+ */
+function cellsOf({ data: { opMax }, evaluate: { opTest, reask } }: IgsmExperiment, data: IgsmData): CellWanted[] {
   const ops = [...Array.from({ length: Math.max(0, opMax - 1) }, (_, i) => i + 2), ...opTest];
-  const first = opTest[0] ?? opMax;
+  const cell = (name: string, op: number | null, more: Partial<IgsmTest> = {}, isDecoded = false): CellWanted => ({
+    name,
+    op,
+    isDecoded,
+    source: () => data.test({ use: name, ...(op !== null && { op }), ...more }),
+  });
+  const worlds = data.families.flatMap((family) => family.worlds);
   return [
-    { name: 'in', op: null },
-    ...ops.map((op) => ({ name: `op${op}`, op })),
-    ...(reask ? [{ name: 'reask', op: first, reask }] : []),
+    cell('in', null),
+    cell('seen', null, { buckets: 'train' }),
+    ...ops.map((op) => cell(`op${op}`, op, {}, op >= opMax)),
+    ...(reask ? [cell('reask', opTest[0] ?? opMax, { reask })] : []),
+    ...data.unseen.flatMap((family) => [
+      cell(`unseen.${family.name}`, null, { families: [family] }),
+      cell(`wording.${family.name}`, null, { families: [withWorlds(family, worlds)] }),
+    ]),
   ];
 }
 
+/** Solves one kind of problems and keeps the first solved and the first unsolved one to show. */
+function solvedCell(
+  model: LanguageModel,
+  data: IgsmData,
+  { name, op, source }: CellWanted,
+  n: number,
+  nBeam?: number,
+): SolvedCell {
+  const shown: Solved[] = [];
+  const all = solve(model, source(), data.marks, n, { nNew: roomOf(model), ...(nBeam !== undefined && { nBeam }) });
+  return { name, op, ...tally(watch(all, shown)), worked: shown.map(workedProblem) };
+}
+
+/** Solves one kind of problems by going back where a detector says so. */
+function regrettedCell(
+  model: LanguageModel,
+  data: IgsmData,
+  { name, op, source }: CellWanted,
+  { nProblem, nRetry }: IgsmEvaluate,
+  detect: Detector,
+): SolvedCell {
+  const options = { nNew: roomOf(model), nRetry, detect, seed: name };
+  const solved = retryUponRegret(model, source(), data.marks, nProblem, options);
+  return { name, op, ...tally(solved), worked: [] };
+}
+
+/** Tokens that a solution may have: half of the model's context is for the problem. */
+const roomOf = (model: LanguageModel): number => model.config.nCtx / 2 - 1;
+
 /** Solutions of the first `n` problems of a source. */
 export function solutions(model: LanguageModel, { marks }: IgsmData, source: Igsm, n: number): Generator<Solved> {
-  return solve(model, source, marks, n, { nNew: model.config.nCtx / 2 - 1 });
+  return solve(model, source, marks, n, { nNew: roomOf(model) });
 }
 
 /** Passes solutions on and keeps the first and the first wrong one. */
@@ -146,29 +230,33 @@ function workedProblem({ sample, solution, answer, correct, reason }: Solved): W
   return { op: sample.op, prompt: sample.prompt, solution, answer, trueAnswer: sample.answer, correct, reason };
 }
 
-/** Accuracies over several cells: beyond training, and over all that are not asked again. */
-function summarise(
+/** Numbers by cell; and over several cells: the most operations of training, beyond training, and all that are not asked again. */
+function summary(
   cells: readonly SolvedCell[],
   { data: { opMax }, evaluate: { opTest } }: IgsmExperiment,
-  measures: Record<string, number>,
-  intervals: Record<string, Interval>,
-): void {
+): { measures: Record<string, number>; intervals: Record<string, Interval> } {
+  const measures: Record<string, number> = {};
+  const intervals: Record<string, Interval> = {};
   const over = (name: string, chosen: readonly SolvedCell[]): void => {
-    const [n, nRight] = [sum(chosen.map((cell) => cell.n)), sum(chosen.map((cell) => cell.nRight))];
+    const total = (of: (cell: SolvedCell) => number): number => sum(chosen.map(of));
+    const [n, nRight] = [total((cell) => cell.n), total((cell) => cell.nRight)];
     if (n === 0) return;
+    const right = Math.max(1, nRight);
     measures[`accuracy.${name}`] = nRight / n;
     intervals[`accuracy.${name}`] = wilsonInterval(nRight, n);
-    measures[`unnecessary.${name}`] =
-      sum(chosen.map((cell) => cell.unnecessaryParameters * cell.nRight)) / Math.max(1, nRight);
-    measures[`retries.${name}`] = sum(chosen.map((cell) => cell.retries * cell.nRight)) / Math.max(1, nRight);
+    measures[`unnecessary.${name}`] = total((cell) => cell.unnecessaryParameters * cell.nRight) / right;
+    measures[`extraOperations.${name}`] = total((cell) => cell.unnecessaryOperations * cell.nRight) / right;
+    measures[`retries.${name}`] = total((cell) => cell.retries * cell.nRight) / right;
   };
-  const beyond = cells.filter(({ name, op }) => op !== null && opTest.includes(op) && name !== 'reask');
-  over(
-    'max',
-    cells.filter(({ op, name }) => op === opMax && name !== 'reask'),
-  );
-  over('ood', beyond);
-  over('all', [...cells.filter(({ name }) => name === 'in' || name === `op${opMax}`), ...beyond]);
+  for (const cell of cells) over(cell.name, [cell]);
+  for (const prefix of ['', 'beam.', 'perfect.', 'regret.']) {
+    const named = (ops: readonly number[]): SolvedCell[] =>
+      cells.filter(({ name }) => ops.some((op) => name === `${prefix}op${op}`));
+    over(`${prefix}max`, named([opMax]));
+    over(`${prefix}ood`, named(opTest));
+    over(`${prefix}all`, named([opMax, ...opTest]));
+  }
+  return { measures, intervals };
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

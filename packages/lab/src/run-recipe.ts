@@ -76,13 +76,14 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   run.writeJson('environment.json', environmentSoFar());
   // A run that trains nothing is one step to whoever watches.
   const nStep = Math.max(1, experiment.train.nStep);
-  const measured = async <T>(name: string, measure: () => T): Promise<T> => {
-    if (run.hasMeasured(name)) return run.measured(name, measure);
+  const measured = async <T>(name: string, measure: () => T | Promise<T>): Promise<T> => {
+    if (run.hasMeasured(name)) return run.measured(name, measure as () => T);
     onProgress?.({ ...done(nStep), part: name });
     // Whoever wants the run to stop is heard between two parts.
     await yieldToEvents();
     if (signal?.aborted) throw new StoppedMeasuring();
-    const value = run.measured(name, measure);
+    const made = await measure();
+    const value = run.measured(name, () => made);
     run.writeJson('environment.json', environmentSoFar());
     return value;
   };

@@ -1,5 +1,5 @@
 // The data of an `igsm` experiment: problems of template families whose worlds are cut to size, as windows and as tests.
-import { documentWindows, type Tokenizer, type WindowSource } from '@physlm/data';
+import { documentWindows, padWindows, type Tokenizer, type WindowSource } from '@physlm/data';
 import {
   compactTokenizer,
   type FamilyName,
@@ -22,6 +22,10 @@ import {
 /** How text becomes tokens: one for each phrase and parameter, each phrase and item, each word and item, or GPT-2's. */
 export const VOCABULARIES = ['names', 'phrases', 'words', 'gpt2'] as const;
 export type Vocabulary = (typeof VOCABULARIES)[number];
+
+/** How problems come into windows. */
+export const PACKINGS = ['fill', 'pad'] as const;
+export type Packing = (typeof PACKINGS)[number];
 
 /** Which worlds problems are about: the first so many of each family, cut to so many sub-categories of so many items. */
 export interface WorldSize {
@@ -49,6 +53,11 @@ export interface IgsmDataConfig {
   readonly loss: 'all' | 'solution';
   /** Tokens of a window; problems that do not fit are left out, also of tests. */
   readonly nCtx: number;
+  /**
+   * `fill`: as many problems as fit, as in the papers. `pad`: one problem, so that in a small world, whose few names come back in every
+   * problem, none is looked up in another one.
+   */
+  readonly packing: Packing;
 }
 
 /** What a test asks for. */
@@ -106,7 +115,7 @@ export function tokenizerOf({ families, unseen = [], worlds, vocabulary, modulus
  * @throws ConfigError when a family or a retry is none. @throws DataError when no such problems exist.
  */
 export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
-  const { worlds, opMax, ipMax, modulus, layout, retry, loss, nCtx } = config;
+  const { worlds, opMax, ipMax, modulus, layout, retry, loss, nCtx, packing } = config;
   const tokenizer = tokenizerOf(config);
   const families = familiesOf(config.families, worlds);
   const unseen = familiesOf(config.unseen ?? [], worlds);
@@ -118,7 +127,11 @@ export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
     families,
     unseen,
     source,
-    windows: documentWindows(source, { nCtx, eos: tokenizer.eos, dVocab: tokenizer.dVocab }),
+    windows: (packing === 'fill' ? documentWindows : padWindows)(source, {
+      nCtx,
+      eos: tokenizer.eos,
+      dVocab: tokenizer.dVocab,
+    }),
     test: ({ use, buckets = 'test', ...wanted }) =>
       igsm({ ...common, families, buckets, ...wanted, seed: seedOf(`${seed}/${use}`) }),
   };

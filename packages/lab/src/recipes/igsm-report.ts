@@ -1,11 +1,12 @@
-import type { Figure, LineFigure, ReportDocument, Table } from '../report/document.js';
+import { type IgsmProbeResults, type ProbeCell, probeTasks } from '../igsm-probes.js';
+import type { BarFigure, Figure, LineFigure, ReportDocument, Table } from '../report/document.js';
 import { count, decimals, percent } from '../report/number-format.js';
 import { failuresOf, type IgsmResults, type SolvedCell } from '../run-igsm.js';
 import type { IgsmExperiment } from './igsm.js';
 
 /** What an `igsm` run shows: accuracy by operations, failures, solutions longer than needed, worked problems. */
 export function igsmReport(experiment: IgsmExperiment, results: IgsmResults): ReportDocument {
-  const { measures: m, intervals, cells, worked } = results;
+  const { measures: m, intervals, cells, probes } = results;
   const { data, model, evaluate } = experiment;
   const value = (name: string): number => m[name] ?? Number.NaN;
   const interval = (name: string): string => {
@@ -46,8 +47,12 @@ export function igsmReport(experiment: IgsmExperiment, results: IgsmResults): Re
         decimals(cell.retries),
       ]),
     },
-    figures: [accuracyFigure(results, experiment), ...learningFigures(results)],
-    tables: [failureTable(cells), ...(worked.length === 0 ? [] : [workedTable(results)])],
+    figures: [
+      accuracyFigure(results, experiment),
+      ...(probes === null ? [] : probeFigures(probes)),
+      ...learningFigures(results),
+    ],
+    tables: [failureTable(cells), ...(probes === null ? [] : probeTables(probes)), workedTable(cells)],
     sources: [
       'Ye, Xu, Li, Allen-Zhu 2024, Physics of Language Models: Part 2.1, Grade-School Math and the Hidden Reasoning Process, ' +
         'arXiv:2407.20311: the problems, the split by solution templates, the step-by-step verifier.',
@@ -57,7 +62,18 @@ export function igsmReport(experiment: IgsmExperiment, results: IgsmResults): Re
   };
 }
 
-function cellName({ name, op }: SolvedCell, opMax: number): string {
+function cellName({ name, op }: Pick<SolvedCell, 'name' | 'op'>, opMax: number): string {
+  const how = {
+    'beam.': 'with a beam',
+    'perfect.': 'going back, perfect detector',
+    'regret.': 'going back, regret probe',
+  };
+  for (const [prefix, words] of Object.entries(how)) {
+    if (name.startsWith(prefix)) return `   ${words}: ${cellName({ name: name.slice(prefix.length), op }, opMax)}`;
+  }
+  if (name === 'seen') return 'the same with the templates of training';
+  if (name.startsWith('unseen.')) return `${name.slice(7)}, never trained on`;
+  if (name.startsWith('wording.')) return `wording of ${name.slice(8)}, worlds of training`;
   if (name === 'in') return `as in training, up to ${opMax} operations`;
   if (name === 'reask') return `another question about problems of ${op} operations`;
   if (op === null) return name;
@@ -104,6 +120,105 @@ function learningFigures({ trainingLoss, curve }: IgsmResults): LineFigure[] {
   ];
 }
 
+/** What each probe asks, as a question. */
+const questions: Readonly<Record<(typeof probeTasks)[number], string>> = {
+  nece: 'Does the answer need A?',
+  dep: 'Is A computed from B? Before the question',
+  known: 'Is A computed already?',
+  value: 'What is the value of A, if it is known?',
+  can_next: 'Can A be computed next?',
+  nece_next: 'Can A be computed next, and is it needed?',
+  regret: 'Behind “Define A as”: can A be computed next?',
+};
+
+function probeFigures({ tests, byLayer }: IgsmProbeResults): Figure[] {
+  const tasks = probeTasks.filter((task) => tests.in?.[task] !== undefined);
+  const all = (task: string): ProbeCell => tests.in![task]!.all!;
+  const bars: BarFigure = {
+    kind: 'bar',
+    id: 'probes',
+    title: 'What the model knows before it speaks',
+    caption:
+      'A linear head and a small update of the embedding, trained on the frozen model, answer questions about a parameter A. Problems as ' +
+      'in training, with held-out templates.',
+    x: { label: 'accuracy', min: 0, max: 1 },
+    categories: tasks,
+    series: [
+      { name: 'this model', values: tasks.map((task) => all(task).accuracy) },
+      { name: 'untrained model', values: tasks.map((task) => all(task).randomModel ?? Number.NaN), quiet: true },
+      { name: 'commonest label', values: tasks.map((task) => all(task).majority ?? Number.NaN), quiet: true },
+    ],
+  };
+  if (byLayer.length === 0) return [bars];
+  const distances = Object.keys(byLayer[0]!).filter((distance) => distance !== 'all');
+  return [
+    bars,
+    {
+      kind: 'line',
+      id: 'layers',
+      title: 'Layer by layer: what is necessary',
+      caption:
+        'Accuracy of nece on necessary parameters by layer, one line for each distance from the question in steps of computation.',
+      x: { label: 'layer', min: 1, max: Math.max(2, byLayer.length) },
+      y: { label: 'accuracy', min: 0, max: 1 },
+      series: distances.map((distance) => ({
+        name: `distance ${distance}`,
+        points: byLayer.map((cells, i) => [i + 1, cells[distance]?.accuracy ?? Number.NaN] as const),
+      })),
+    },
+  ];
+}
+
+function probeTables({ tests, mistakes }: IgsmProbeResults): Table[] {
+  const shown = ({ accuracy, interval, n }: ProbeCell): string =>
+    n === 0 ? 'none' : `${percent(accuracy)} [${percent(interval.low)}, ${percent(interval.high)}] of ${count(n)}`;
+  const of = (test: string, task: string, cell: string): string => {
+    const found = tests[test]?.[task]?.[cell];
+    return found === undefined ? '' : shown(found);
+  };
+  return [
+    {
+      title: 'Probes',
+      note:
+        'Accuracy on problems as in training and with more operations than any of training; in brackets 95 % intervals. Unnecessary: ' +
+        'parameters that the answer does not need.',
+      columns: [
+        '',
+        'question',
+        'as in training',
+        'untrained model',
+        'commonest',
+        'beyond training',
+        'unnecessary, no',
+        'unnecessary, yes',
+      ],
+      rows: probeTasks
+        .filter((task) => tests.in?.[task] !== undefined)
+        .map((task) => [
+          task,
+          questions[task],
+          of('in', task, 'all'),
+          percent(tests.in![task]!.all!.randomModel ?? Number.NaN),
+          percent(tests.in![task]!.all!.majority ?? Number.NaN),
+          of('ood', task, 'all'),
+          of('in', task, 'unnecessary 0'),
+          of('in', task, 'unnecessary 1'),
+        ]),
+    },
+    {
+      title: 'Where the model goes wrong, what do its states say?',
+      note: 'Share of these parameters of which the probe says, rightly, no.',
+      columns: ['', 'the probe says no'],
+      rows: [
+        ['needed? of unnecessary parameters that it computed', shown(mistakes.unnecessary)],
+        ['next? of the first parameter computed too early', shown(mistakes.canNext)],
+        ['next and needed? of the same', shown(mistakes.neceNext)],
+        ['the same, asked behind “Define A as”', shown(mistakes.regret)],
+      ],
+    },
+  ];
+}
+
 function failureTable(cells: readonly SolvedCell[]): Table {
   const kinds = failuresOf(cells).map(([kind]) => kind);
   return {
@@ -114,15 +229,17 @@ function failureTable(cells: readonly SolvedCell[]): Table {
   };
 }
 
-function workedTable({ worked }: IgsmResults): Table {
+function workedTable(cells: readonly SolvedCell[]): Table {
   return {
     title: 'Worked problems',
     note: 'The first solved and the first unsolved problem of each kind, with what the verifier says.',
     columns: ['problem', 'what the model wrote', 'verdict'],
-    rows: worked.map(({ prompt, solution, answer, trueAnswer, correct, reason }) => [
-      prompt.trim(),
-      `${solution.trim()}${answer === null ? '' : ` Answer:${answer}`}`,
-      correct ? 'right' : `wrong: ${reason ?? ''} (answer ${trueAnswer})`,
-    ]),
+    rows: cells
+      .flatMap(({ worked }) => worked)
+      .map(({ prompt, solution, answer, trueAnswer, correct, reason }) => [
+        prompt.trim(),
+        `${solution.trim()}${answer === null ? '' : ` Answer:${answer}`}`,
+        correct ? 'right' : `wrong: ${reason ?? ''} (answer ${trueAnswer})`,
+      ]),
   };
 }

@@ -3,7 +3,7 @@ import { FAMILY_NAMES, type FamilyName, RETRY_KINDS, RETRY_MASKS } from '@physlm
 import { type GptConfig, gpt2, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
-import { type IgsmDataConfig, tokenizerOf, VOCABULARIES, type WorldSize } from './igsm-data.js';
+import { type IgsmDataConfig, PACKINGS, type Packing, tokenizerOf, VOCABULARIES, type WorldSize } from './igsm-data.js';
 import { checkParameters, definedOnly } from './parameters.js';
 import type { Experiment, RecipeOptions, ScaleName } from './recipe.js';
 
@@ -16,6 +16,7 @@ interface IgsmScale {
   readonly worlds?: WorldSize;
   readonly vocabulary: IgsmDataConfig['vocabulary'];
   readonly nCtx: number;
+  readonly packing: Packing;
   readonly loss: 'all' | 'solution';
   readonly nLayer: number;
   readonly dModel: number;
@@ -36,19 +37,63 @@ export interface IgsmEvaluate {
   readonly opTest: readonly number[];
   /** Whether finished problems of the smallest of these are asked another question. */
   readonly reask: boolean;
+  /** Hypotheses of a beam that problems are solved with as well; 0: none. */
+  readonly nBeam: number;
+  /** Times that a solution may go back, for the verifier as a perfect detector and for the regret probe; 0: not tried. */
+  readonly nRetry: number;
+  /** Steps that probes are trained; 0: no probes. */
+  readonly nProbeStep: number;
+  /** Questions of a probe's step. */
+  readonly probeBatch: number;
+  /** Problems that probes are trained on, and questions that they are tested with. */
+  readonly nProbeProblem: number;
+  readonly nProbeTest: number;
+  /** Whether nece is probed at every layer, by distance to the query. */
+  readonly probeLayers: boolean;
 }
+
+/** What a run that starts from another one trains. */
+export const FINETUNES = ['full', 'lora'] as const;
+
+/** How a run goes on from one without mistakes in its training text. */
+export interface IgsmFinetune {
+  readonly kind: (typeof FINETUNES)[number];
+  /** Of the updates of query and value; twice as much for the embedding. */
+  readonly rank?: number;
+}
+
+const quick = {
+  reask: true,
+  nBeam: 0,
+  nRetry: 0,
+  nProbeStep: 0,
+  probeBatch: 64,
+  nProbeProblem: 4000,
+  nProbeTest: 1500,
+  probeLayers: false,
+} as const;
+
+/** What a law about probes or going back measures besides; its sizes are the papers' where they say them. */
+const large = {
+  ...quick,
+  nProbeStep: 10_000,
+  probeBatch: 256,
+  nProbeProblem: 200_000,
+  nProbeTest: 40_960,
+} as const;
 
 /** Every scale's setting. */
 export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
   tiny: {
     describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 3 layers of width 64',
     opMax: 3,
-    ipMax: 4,
+    ipMax: 6,
     modulus: 5,
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
     vocabulary: 'names',
-    nCtx: 192,
-    loss: 'all',
+    nCtx: 128,
+    packing: 'pad',
+    loss: 'solution',
     nLayer: 3,
     dModel: 64,
     nHead: 4,
@@ -56,17 +101,18 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nStep: 2000,
     lrPeak: 3e-3,
     weightDecay: 0.05,
-    evaluate: { nProblem: 256, opTest: [4, 5], reask: true },
+    evaluate: { ...quick, nProblem: 256, opTest: [4, 5], nProbeStep: 150, nProbeTest: 500 },
   },
   small: {
     describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 4 layers of width 64',
     opMax: 3,
-    ipMax: 4,
+    ipMax: 6,
     modulus: 5,
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
     vocabulary: 'names',
-    nCtx: 192,
-    loss: 'all',
+    nCtx: 128,
+    packing: 'pad',
+    loss: 'solution',
     nLayer: 4,
     dModel: 64,
     nHead: 4,
@@ -74,7 +120,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nStep: 4000,
     lrPeak: 3e-3,
     weightDecay: 0.05,
-    evaluate: { nProblem: 256, opTest: [4, 5], reask: true },
+    evaluate: { ...quick, nProblem: 256, opTest: [4, 5], nProbeStep: 150, nProbeTest: 500 },
   },
   laptop: {
     describe: 'up to 5 operations modulo 5, one world of 5 items a layer, 5 layers of width 128',
@@ -83,8 +129,9 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 5,
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 5 },
     vocabulary: 'names',
-    nCtx: 256,
-    loss: 'all',
+    nCtx: 192,
+    packing: 'pad',
+    loss: 'solution',
     nLayer: 5,
     dModel: 128,
     nHead: 4,
@@ -92,7 +139,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nStep: 10_000,
     lrPeak: 2e-3,
     weightDecay: 0.05,
-    evaluate: { nProblem: 512, opTest: [6, 7, 8], reask: true },
+    evaluate: { ...quick, nProblem: 512, opTest: [6, 7, 8] },
   },
   gpu: {
     describe: 'iGSM-med, GPT-2 small with rotary positions, 20,000 steps of 98,304 tokens',
@@ -101,6 +148,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 23,
     vocabulary: 'gpt2',
     nCtx: 768,
+    packing: 'fill',
     loss: 'all',
     nLayer: 12,
     dModel: 768,
@@ -109,7 +157,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nStep: 20_000,
     lrPeak: 2e-3,
     weightDecay: 0.05,
-    evaluate: { nProblem: 1024, opTest: [20, 21, 22, 23], reask: true },
+    evaluate: { ...large, nProblem: 1024, opTest: [20, 21, 22, 23] },
   },
   paper: {
     describe: 'iGSM-med, GPT-2 small with rotary positions, 100,000 steps of 393,216 tokens, as in the paper',
@@ -118,6 +166,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 23,
     vocabulary: 'gpt2',
     nCtx: 768,
+    packing: 'fill',
     loss: 'all',
     nLayer: 12,
     dModel: 768,
@@ -126,7 +175,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nStep: 100_000,
     lrPeak: 2e-3,
     weightDecay: 0.05,
-    evaluate: { nProblem: 4096, opTest: [20, 21, 22, 23], reask: true },
+    evaluate: { ...large, nProblem: 4096, opTest: [20, 21, 22, 23], nProbeStep: 100_000, nProbeProblem: 2_560_000 },
   },
 };
 
@@ -159,11 +208,22 @@ export const igsmParameters = z.strictObject({
   dModel: count(2).optional().describe('width of the model'),
   nHead: count(1).optional().describe('attention heads'),
   nCtx: count(16).optional().describe('tokens in a training window; longer problems are left out'),
+  packing: z.enum(PACKINGS).optional().describe('problems in a window: as many as fit, or one'),
   tokensPerStep: count(16).optional().describe('tokens of an optimiser step'),
   nStep: count(1).optional().describe('optimiser steps'),
   lrPeak: z.number().positive().optional().describe('largest learning rate'),
   nProblem: count(1).optional().describe('problems for each accuracy'),
   reask: z.boolean().optional().describe('ask finished problems another question'),
+  nBeam: count(0).optional().describe('hypotheses of a beam that problems are solved with as well; 0: none'),
+  nRetry: count(0).optional().describe('times that a solution may go back when a detector says so; 0: not tried'),
+  nProbeStep: count(0).optional().describe('steps that probes are trained; 0: no probes'),
+  probeLayers: z.boolean().optional().describe('probe every layer for what is necessary, by distance to the query'),
+  finetune: z
+    .enum(FINETUNES)
+    .optional()
+    .describe('go on from the run without mistakes: all weights, or updates of low rank'),
+  rank: count(1).optional().describe('rank of the updates of query and value; twice as much for the embedding'),
+  exposure: z.number().positive().optional().describe('times the steps of the scale'),
 });
 
 /** Parameters of `igsm`. */
@@ -175,6 +235,8 @@ export interface IgsmExperiment extends Experiment {
   readonly data: IgsmDataConfig;
   readonly model: GptConfig;
   readonly evaluate: IgsmEvaluate;
+  /** How it goes on from the run that it starts from; absent for a run from scratch. */
+  readonly finetune?: IgsmFinetune;
 }
 
 /**
@@ -189,7 +251,8 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
   const base = igsmScales[scale];
   const given = definedOnly(checkParameters('igsm', igsmParameters, parameters));
   const setting = { ...base, ...base.evaluate, layout: 'pq' as const, families: 'numbers', ...given };
-  const { nLayer, nHead, dModel, nCtx, tokensPerStep, nStep, lrPeak, opMax } = setting;
+  const { nLayer, nHead, dModel, nCtx, tokensPerStep, lrPeak, opMax } = setting;
+  const nStep = Math.max(1, Math.round(setting.nStep * (given.exposure ?? 1)));
   const problems: ConfigProblem[] = [];
   const families = familyNames('families', setting.families, problems);
   const unseen = given.unseen === undefined ? [] : familyNames('unseen', given.unseen, problems);
@@ -211,6 +274,13 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
       got: `${given.retryRate === undefined ? 'retryMask' : 'retryRate'} without one`,
     });
   }
+  if (given.finetune !== undefined && given.retry === undefined) {
+    problems.push({ path: 'retry', expected: 'mistakes to learn from when finetune is set', got: 'none' });
+  }
+  if ((given.finetune === 'lora') !== (given.rank !== undefined)) {
+    const got = given.rank === undefined ? 'finetune lora without rank' : 'rank without finetune lora';
+    problems.push({ path: 'rank', expected: 'rank and finetune lora together', got });
+  }
   if (dModel % nHead !== 0) {
     problems.push({ path: 'dModel', expected: `a multiple of nHead ${nHead}`, got: `${dModel}` });
   }
@@ -230,14 +300,15 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     }),
     loss: setting.loss,
     nCtx,
+    packing: setting.packing,
   };
-  const large = scale === 'gpu' || scale === 'paper';
+  const isLarge = scale === 'gpu' || scale === 'paper';
   const model: GptConfig = gpt2(nLayer, nHead, {
     dVocab: tokenizerOf(data).dVocab,
     // Room for a prompt of a whole window and a solution as long.
     nCtx: 2 * nCtx,
     dModel,
-    ...(!large && { dRotary: dModel / nHead, initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
+    ...(!isLarge && { dRotary: dModel / nHead, initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
   });
   problems.push(...modelProblems(model));
   if (problems.length > 0) throw new ConfigError(problems);
@@ -247,7 +318,7 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     optimizer: { lrPeak, betas: [0.9, 0.98], eps: 1e-8, weightDecay: setting.weightDecay, clipNorm: 1 },
     schedule: {
       kind: 'cosine',
-      nWarmup: large ? 1000 : Math.min(200, Math.ceil(nStep / 10)),
+      nWarmup: isLarge ? 1000 : Math.min(200, Math.ceil(nStep / 10)),
       finalFraction: 0.01,
     },
     logEvery: Math.max(1, Math.round(nStep / 100)),
@@ -255,11 +326,13 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     keepCheckpoints: 1,
     evaluateAt: [...new Set([0.1, 0.2, 0.4, 0.7, 1].map((share) => Math.max(1, Math.round(share * nStep))))],
   };
-  const { nProblem, reask } = setting;
+  const { nProblem, reask, nBeam, nRetry, nProbeStep, probeBatch, nProbeProblem, nProbeTest, probeLayers } = setting;
   const mistakes = data.retry && `${data.retry.kind}${data.retry.rate}`;
-  const what = [families.join('+'), `op${opMax}`, data.layout, ...(mistakes ? [mistakes] : [])].join('-');
+  const tuned = given.finetune && `${given.finetune}${given.rank ?? ''}`;
+  const what = [families.join('+'), `op${opMax}`, data.layout, mistakes, tuned].filter((word) => word !== undefined);
+  const start = given.finetune && { experiment: startOf({ scale, seed, parameters }) };
   return {
-    name: `igsm-${scale}-${what}-s${seed}`,
+    name: `igsm-${scale}-${what.join('-')}-s${seed}`,
     recipe: 'igsm',
     scale,
     source: 'arXiv:2407.20311 and arXiv:2408.16293',
@@ -267,8 +340,30 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     data,
     model,
     train,
-    evaluate: { nProblem, opTest, reask },
+    evaluate: {
+      nProblem,
+      opTest,
+      reask,
+      nBeam,
+      nRetry,
+      nProbeStep,
+      probeBatch,
+      nProbeProblem,
+      nProbeTest,
+      probeLayers,
+    },
+    ...(given.finetune !== undefined && {
+      finetune: { kind: given.finetune, ...(given.rank !== undefined && { rank: given.rank }) },
+    }),
+    ...(start && { start }),
   };
+}
+
+/** The run without mistakes that a finetuning starts from: of the scale's own length, and what laws share of it. */
+function startOf({ scale, seed, parameters = {} }: RecipeOptions): IgsmExperiment {
+  const left = new Set(['retry', 'retryRate', 'retryMask', 'finetune', 'rank', 'exposure', 'lrPeak']);
+  const kept = Object.entries(parameters).filter(([name]) => !left.has(name));
+  return igsmRecipe({ scale, seed, parameters: Object.fromEntries(kept) });
 }
 
 function familyNames(path: string, text: string, problems: ConfigProblem[]): FamilyName[] {

@@ -73,7 +73,7 @@ export interface RunContext {
    * directory, so that a resumed run does not measure it again, and a run that is asked to stop ends before its next part.
    * Parts must not depend on each other except through what they return. See `RunDirectory.measured`.
    */
-  measured<T>(name: string, measure: () => T): Promise<T>;
+  measured<T>(name: string, measure: () => T | Promise<T>): Promise<T>;
   /**
    * The finished run of `experiment.start`, which lies beside this one. Makes it first when it is missing or unfinished, and
    * waits while another process makes it. `aborted` when it was stopped: the execution then ends with the same value.
