@@ -484,6 +484,26 @@ describe('boxes and drawings', () => {
   });
 });
 
+test('successive letters: the same problems, with each letter behind the one before', () => {
+  const [random, successive] = [source(), source({ letters: 'successive' })];
+  const alphabet = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+  const first = new Set<string>();
+  for (let i = 0; i < 60; i++) {
+    const { solutionText, prompt, op } = successive.document(i);
+    expect(prompt).toBe(random.document(i).prompt);
+    const letters = [...solutionText.matchAll(/(?<=; |; so | as )([a-zA-Z])(?= =|;)/g)].map(([letter]) => letter);
+    const distinct = [...new Set(letters)];
+    expect(distinct).toHaveLength(op);
+    for (const [k, letter] of distinct.entries()) {
+      expect(letter).toBe(alphabet[(alphabet.indexOf(distinct[0]!) + k) % 52]);
+    }
+    expect(verifySolution(prompt, solutionText).correct).toBe(true);
+    first.add(letters[0]!);
+  }
+  expect(first.size).toBeGreaterThan(20);
+  expect(() => source({ letters: 'sucessive' as 'random' })).toThrow("Did you mean 'successive'?");
+});
+
 describe('vocabularies of a small world', () => {
   const whole = templateFamily('numbers');
   const family = withWorlds(whole, [trimWorld(whole.worlds[1]!, 1, 4)]);

@@ -253,6 +253,7 @@ function summary(
     const named = (ops: readonly number[]): SolvedCell[] =>
       cells.filter(({ name }) => ops.some((op) => name === `${prefix}op${op}`));
     over(`${prefix}max`, named([opMax]));
+    over(`${prefix}next`, named(opTest.slice(0, 1)));
     over(`${prefix}ood`, named(opTest));
     over(`${prefix}all`, named([opMax, ...opTest]));
   }

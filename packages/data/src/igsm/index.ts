@@ -20,7 +20,7 @@ export { type ReadOptions, type ReadProblem, readProblem } from './read-problem.
 export type { SolutionFault } from './read-solution.js';
 export { RETRY_KINDS, RETRY_MASKS, type Retry, type RetryKind, type RetryMask } from './retry.js';
 export { type Definition, type Solution, type Step, solutionOf, symbolValues } from './solution.js';
-export { type Igsm, type IgsmOptions, type IgsmSample, igsm } from './source.js';
+export { type Igsm, type IgsmOptions, type IgsmSample, igsm, LETTER_ORDERS, type LetterOrder } from './source.js';
 export { type Buckets, inBuckets, N_BUCKET, solutionTemplate, templateBucket } from './template.js';
 export { type Choice, LEVELS, type Level, type LevelName, VARIANTS, type Variant } from './variant.js';
 export { SolutionVerifier, type Verdict, type VerifyOptions, verifySolution } from './verify.js';

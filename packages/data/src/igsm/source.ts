@@ -17,6 +17,10 @@ const N_MEASURED = 128;
 /** Problems that are thrown away for their length before the limit counts as too low. */
 const N_TOO_LONG = 2_000;
 
+/** How a solution chooses the letters of its symbols. */
+export const LETTER_ORDERS = ['random', 'successive'] as const;
+export type LetterOrder = (typeof LETTER_ORDERS)[number];
+
 /** What problems are wanted; everything but tokenizer and seed has the papers' value when absent. */
 export interface IgsmOptions {
   readonly tokenizer: Tokenizer;
@@ -38,6 +42,11 @@ export interface IgsmOptions {
   /** Which side of each difference between papers and released code; the code's when absent. */
   readonly variant?: Partial<Variant>;
   readonly retry?: Retry;
+  /**
+   * Letters of a solution: 'random' ones (the papers), or 'successive' ones of the alphabet from a random one on, which leaves a small
+   * model less to guess; 'random' when absent.
+   */
+  readonly letters?: LetterOrder;
   /** What is learned: 'all' (the papers), or the 'solution' and answer only. */
   readonly loss?: 'all' | 'solution';
   /** Problems whose tokens and end of text exceed this are left out; none when absent. */
@@ -82,9 +91,16 @@ export interface Igsm extends DocumentSource {
  */
 export function igsm(options: IgsmOptions): Igsm {
   const { tokenizer, seed, families: named = ['numbers'], layout = 'pq', retry, loss = 'all', nCtx } = options;
+  const order = options.letters ?? 'random';
   const wish = wishOf(options);
   const families = named.map((one) => (typeof one === 'string' ? templateFamily(one) : one));
   checkRetry(retry);
+  if (!LETTER_ORDERS.includes(order)) {
+    const expected = `one of ${LETTER_ORDERS.join(', ')}`;
+    throw new ConfigError([
+      { path: 'igsm.letters', expected, got: `'${order}'`, nearest: nearest(order, LETTER_ORDERS) },
+    ]);
+  }
   if (families.length === 0) throw new ConfigError([{ path: 'igsm.families', expected: 'at least one', got: 'none' }]);
 
   const writer = new ProblemWriter(tokenizer, marksOf(tokenizer));
@@ -97,7 +113,7 @@ export function igsm(options: IgsmOptions): Igsm {
       const solved = drawProblem(rng, wish);
       const { problem, solution } = solved;
       const naming = drawNaming(rng, families.length === 1 ? families[0]! : rng.pick(families), problem.index.widths);
-      const letters = drawLetters(rng, solution.op);
+      const letters = drawLetters(rng, solution.op, order);
       const retries = retry && drawRetries(mistakes.at(index), problem, solution, retry, wish.variant.retryWeak);
       const written = writer.write(problem, naming, solution, letters, layout, retries);
       if (nCtx === undefined || written.tokens.length < nCtx) return { solved, naming, written };
@@ -148,7 +164,11 @@ export function igsm(options: IgsmOptions): Igsm {
   return { name, tokenizer, families, nGroup: 1, meanTokens: total / N_MEASURED, document };
 }
 
-function drawLetters(rng: Rng, n: number): string[] {
+function drawLetters(rng: Rng, n: number, order: LetterOrder): string[] {
+  if (order === 'successive') {
+    const first = rng.below(LETTERS.length);
+    return Array.from({ length: n }, (_, x) => LETTERS[(first + x) % LETTERS.length]!);
+  }
   const letters = [...LETTERS];
   for (let x = 0; x < n; x++) {
     const at = x + rng.below(letters.length - x);

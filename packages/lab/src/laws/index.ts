@@ -18,6 +18,26 @@ import { cfgRobustness } from './cfg/cfg-robustness.js';
 import { cfgSymbols } from './cfg/cfg-symbols.js';
 import { cfgTreebank } from './cfg/cfg-treebank.js';
 import { cfgUniform } from './cfg/cfg-uniform.js';
+import { igsmAllPairs } from './igsm/igsm-all-pairs.js';
+import { igsmDepth } from './igsm/igsm-depth.js';
+import { igsmFamilies } from './igsm/igsm-families.js';
+import { igsmGoingBack } from './igsm/igsm-going-back.js';
+import { igsmGpt4 } from './igsm/igsm-gpt4.js';
+import { igsmLayers } from './igsm/igsm-layers.js';
+import { igsmLonger } from './igsm/igsm-longer.js';
+import { igsmPlans } from './igsm/igsm-plans.js';
+import { igsmRegret } from './igsm/igsm-regret.js';
+import { igsmRetry } from './igsm/igsm-retry.js';
+import { igsmRetryLora } from './igsm/igsm-retry-lora.js';
+import { igsmRetryMask } from './igsm/igsm-retry-mask.js';
+import { igsmRetryNotBeam } from './igsm/igsm-retry-not-beam.js';
+import { igsmRetrySeldom } from './igsm/igsm-retry-seldom.js';
+import { igsmRetryShortest } from './igsm/igsm-retry-shortest.js';
+import { igsmRetryWeak } from './igsm/igsm-retry-weak.js';
+import { igsmShortest } from './igsm/igsm-shortest.js';
+import { igsmSolves } from './igsm/igsm-solves.js';
+import { igsmWrongPlans } from './igsm/igsm-wrong-plans.js';
+import { igsmWrongReadiness } from './igsm/igsm-wrong-readiness.js';
 import { type Law, settingOf } from './law.js';
 
 /** Every law, in the order of the papers. */
@@ -39,6 +59,26 @@ export const laws: readonly Law[] = [
   cfgRobustness,
   cfgModeSwitch,
   cfgTreebank,
+  igsmSolves,
+  igsmLonger,
+  igsmShortest,
+  igsmPlans,
+  igsmAllPairs,
+  igsmWrongPlans,
+  igsmWrongReadiness,
+  igsmDepth,
+  igsmLayers,
+  igsmFamilies,
+  igsmGpt4,
+  igsmRegret,
+  igsmGoingBack,
+  igsmRetry,
+  igsmRetryMask,
+  igsmRetrySeldom,
+  igsmRetryShortest,
+  igsmRetryNotBeam,
+  igsmRetryLora,
+  igsmRetryWeak,
   capacityTwoBits,
 ];
 

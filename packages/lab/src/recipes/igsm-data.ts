@@ -8,6 +8,7 @@ import {
   type IgsmOptions,
   igsm,
   type Layout,
+  type LetterOrder,
   type Marks,
   marksOf,
   nameTokenizer,
@@ -50,6 +51,8 @@ export interface IgsmDataConfig {
   readonly modulus: number;
   readonly layout: Layout;
   readonly retry?: Retry;
+  /** Letters of solutions: at random, or one behind the other. */
+  readonly letters: LetterOrder;
   readonly loss: 'all' | 'solution';
   /** Tokens of a window; problems that do not fit are left out, also of tests. */
   readonly nCtx: number;
@@ -115,11 +118,11 @@ export function tokenizerOf({ families, unseen = [], worlds, vocabulary, modulus
  * @throws ConfigError when a family or a retry is none. @throws DataError when no such problems exist.
  */
 export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
-  const { worlds, opMax, ipMax, modulus, layout, retry, loss, nCtx, packing } = config;
+  const { worlds, opMax, ipMax, modulus, layout, retry, letters, loss, nCtx, packing } = config;
   const tokenizer = tokenizerOf(config);
   const families = familiesOf(config.families, worlds);
   const unseen = familiesOf(config.unseen ?? [], worlds);
-  const common = { tokenizer, level: { opMax, ipMax }, modulus, layout, nCtx };
+  const common = { tokenizer, level: { opMax, ipMax }, modulus, layout, letters, nCtx };
   const source = igsm({ ...common, families, seed, buckets: 'train', loss, ...(retry && { retry }) });
   return {
     tokenizer,

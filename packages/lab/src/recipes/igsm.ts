@@ -1,5 +1,12 @@
 import { ConfigError, type ConfigProblem, nearest } from '@physlm/base';
-import { FAMILY_NAMES, type FamilyName, RETRY_KINDS, RETRY_MASKS } from '@physlm/data/igsm';
+import {
+  FAMILY_NAMES,
+  type FamilyName,
+  LETTER_ORDERS,
+  type LetterOrder,
+  RETRY_KINDS,
+  RETRY_MASKS,
+} from '@physlm/data/igsm';
 import { type GptConfig, gpt2, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
@@ -17,6 +24,7 @@ interface IgsmScale {
   readonly vocabulary: IgsmDataConfig['vocabulary'];
   readonly nCtx: number;
   readonly packing: Packing;
+  readonly letters: LetterOrder;
   readonly loss: 'all' | 'solution';
   readonly nLayer: number;
   readonly dModel: number;
@@ -93,6 +101,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     vocabulary: 'names',
     nCtx: 128,
     packing: 'pad',
+    letters: 'successive',
     loss: 'solution',
     nLayer: 3,
     dModel: 64,
@@ -112,6 +121,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     vocabulary: 'names',
     nCtx: 128,
     packing: 'pad',
+    letters: 'successive',
     loss: 'solution',
     nLayer: 4,
     dModel: 64,
@@ -131,6 +141,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     vocabulary: 'names',
     nCtx: 192,
     packing: 'pad',
+    letters: 'successive',
     loss: 'solution',
     nLayer: 5,
     dModel: 128,
@@ -149,6 +160,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     vocabulary: 'gpt2',
     nCtx: 768,
     packing: 'fill',
+    letters: 'random',
     loss: 'all',
     nLayer: 12,
     dModel: 768,
@@ -167,6 +179,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     vocabulary: 'gpt2',
     nCtx: 768,
     packing: 'fill',
+    letters: 'random',
     loss: 'all',
     nLayer: 12,
     dModel: 768,
@@ -200,6 +213,7 @@ export const igsmParameters = z.strictObject({
   ipMax: count(2).max(48).optional().describe('most instance parameters (sentences) of a problem'),
   modulus: count(2).max(1000).optional().describe('arithmetic is modulo this'),
   layout: z.enum(['pq', 'qp']).optional().describe('question behind (pq) or before (qp) the problem'),
+  letters: z.enum(LETTER_ORDERS).optional().describe('letters of solutions: at random, or one behind the other'),
   loss: z.enum(['all', 'solution']).optional().describe('learn all tokens, or those of solutions and answers'),
   retry: z.enum(RETRY_KINDS).optional().describe('which mistakes are put into solutions and taken back'),
   retryRate: z.number().min(0).max(1).optional().describe('chance of a mistake before each sentence'),
@@ -298,6 +312,7 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     ...(given.retry !== undefined && {
       retry: { kind: given.retry, rate: given.retryRate ?? 0.2, mask: given.retryMask ?? 'none' },
     }),
+    letters: setting.letters,
     loss: setting.loss,
     nCtx,
     packing: setting.packing,
