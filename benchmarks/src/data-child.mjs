@@ -2,6 +2,7 @@
 import { Rng } from '@physlm/base';
 import { Gpt2Tokenizer, packWindows } from '@physlm/data';
 import { biographies, bioS, gpt2TokenizerForBioS, wordTokenizerFor } from '@physlm/data/bio';
+import { compactTokenizer, igsm, templateFamily, verifySolution } from '@physlm/data/igsm';
 
 const [seconds, nSample] = process.argv.slice(2).map(Number);
 const population = bioS({ nPeople: 20_000, seed: 1 });
@@ -54,6 +55,24 @@ for (const [name, tokenizer] of Object.entries(tokenizers)) {
     return { tokens: nCtx };
   };
 }
+// Problems of iGSM-med, of any template, and the verifier on their own solutions, text to verdict.
+const problems = igsm({ tokenizer: compactTokenizer([templateFamily('numbers')]), seed: 1 });
+const solved = Array.from({ length: 500 }, (_, i) => problems.document(i));
+for (const { prompt, solutionText } of solved) {
+  if (!verifySolution(prompt, solutionText).correct) throw new Error('a generated solution is not right');
+}
+jobs['draw problems, iGSM-med'] = (i) => {
+  let tokens = 0;
+  for (let k = 0; k < 20; k++) tokens += problems.document(20 * i + k).tokens.length;
+  return { problems: 20, tokens };
+};
+jobs['verify solutions, iGSM-med'] = (i) => {
+  for (let k = 0; k < 20; k++) {
+    const { prompt, solutionText } = solved[(20 * i + k) % solved.length];
+    verifySolution(prompt, solutionText);
+  }
+  return { solutions: 20 };
+};
 const rng = new Rng('benchmark');
 const draws = 10_000;
 let sink = 0;

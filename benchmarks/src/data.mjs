@@ -1,4 +1,4 @@
-// Rendering, tokenizing and packing text, and random numbers: one process, one thread.
+// Rendering, tokenizing and packing text, problems with their verifier, and random numbers: one process, one thread.
 import { here, ourEnvironment } from './contender.mjs';
 import { percent, printTable, quartiles, runOnce } from './harness.mjs';
 

@@ -54,8 +54,10 @@ export interface IgsmDataConfig {
   /** Letters of solutions: at random, or one behind the other. */
   readonly letters: LetterOrder;
   readonly loss: 'all' | 'solution';
-  /** Tokens of a window; problems that do not fit are left out, also of tests. */
+  /** Tokens of a training window; problems that do not fit are left out. */
   readonly nCtx: number;
+  /** Most tokens of a problem in tests; longer ones are left out. In the papers nCtx. */
+  readonly nCtxTest: number;
   /**
    * `fill`: as many problems as fit, as in the papers. `pad`: one problem, so that in a small world, whose few names come back in every
    * problem, none is looked up in another one.
@@ -72,8 +74,6 @@ export type IgsmTest = Pick<IgsmOptions, 'op' | 'reask'> & {
   /** Templates of training, for probes; those held out when absent. */
   readonly buckets?: 'train' | 'test';
   readonly retry?: Retry;
-  /** Most tokens; those of a window when absent. */
-  readonly nCtx?: number;
 };
 
 /** The problems of an experiment. */
@@ -118,12 +118,12 @@ export function tokenizerOf({ families, unseen = [], worlds, vocabulary, modulus
  * @throws ConfigError when a family or a retry is none. @throws DataError when no such problems exist.
  */
 export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
-  const { worlds, opMax, ipMax, modulus, layout, retry, letters, loss, nCtx, packing } = config;
+  const { worlds, opMax, ipMax, modulus, layout, retry, letters, loss, nCtx, nCtxTest, packing } = config;
   const tokenizer = tokenizerOf(config);
   const families = familiesOf(config.families, worlds);
   const unseen = familiesOf(config.unseen ?? [], worlds);
-  const common = { tokenizer, level: { opMax, ipMax }, modulus, layout, letters, nCtx };
-  const source = igsm({ ...common, families, seed, buckets: 'train', loss, ...(retry && { retry }) });
+  const common = { tokenizer, level: { opMax, ipMax }, modulus, layout, letters };
+  const source = igsm({ ...common, families, seed, nCtx, buckets: 'train', loss, ...(retry && { retry }) });
   return {
     tokenizer,
     marks: marksOf(tokenizer),
@@ -136,7 +136,7 @@ export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
       dVocab: tokenizer.dVocab,
     }),
     test: ({ use, buckets = 'test', ...wanted }) =>
-      igsm({ ...common, families, buckets, ...wanted, seed: seedOf(`${seed}/${use}`) }),
+      igsm({ ...common, families, nCtx: nCtxTest, buckets, ...wanted, seed: seedOf(`${seed}/${use}`) }),
   };
 }
 

@@ -23,6 +23,7 @@ interface IgsmScale {
   readonly worlds?: WorldSize;
   readonly vocabulary: IgsmDataConfig['vocabulary'];
   readonly nCtx: number;
+  readonly nCtxTest: number;
   readonly packing: Packing;
   readonly letters: LetterOrder;
   readonly loss: 'all' | 'solution';
@@ -100,6 +101,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
     vocabulary: 'names',
     nCtx: 128,
+    nCtxTest: 256,
     packing: 'pad',
     letters: 'successive',
     loss: 'solution',
@@ -120,6 +122,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
     vocabulary: 'names',
     nCtx: 128,
+    nCtxTest: 256,
     packing: 'pad',
     letters: 'successive',
     loss: 'solution',
@@ -139,7 +142,8 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 5,
     worlds: { nWorld: 1, nSubCategory: 1, nItem: 5 },
     vocabulary: 'names',
-    nCtx: 192,
+    nCtx: 128,
+    nCtxTest: 256,
     packing: 'pad',
     letters: 'successive',
     loss: 'solution',
@@ -159,6 +163,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 23,
     vocabulary: 'gpt2',
     nCtx: 768,
+    nCtxTest: 768,
     packing: 'fill',
     letters: 'random',
     loss: 'all',
@@ -178,6 +183,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     modulus: 23,
     vocabulary: 'gpt2',
     nCtx: 768,
+    nCtxTest: 768,
     packing: 'fill',
     letters: 'random',
     loss: 'all',
@@ -222,6 +228,7 @@ export const igsmParameters = z.strictObject({
   dModel: count(2).optional().describe('width of the model'),
   nHead: count(1).optional().describe('attention heads'),
   nCtx: count(16).optional().describe('tokens in a training window; longer problems are left out'),
+  nCtxTest: count(16).optional().describe('most tokens of a problem in tests; longer problems are left out'),
   packing: z.enum(PACKINGS).optional().describe('problems in a window: as many as fit, or one'),
   tokensPerStep: count(16).optional().describe('tokens of an optimiser step'),
   nStep: count(1).optional().describe('optimiser steps'),
@@ -315,13 +322,14 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     letters: setting.letters,
     loss: setting.loss,
     nCtx,
+    nCtxTest: setting.nCtxTest,
     packing: setting.packing,
   };
   const isLarge = scale === 'gpu' || scale === 'paper';
   const model: GptConfig = gpt2(nLayer, nHead, {
     dVocab: tokenizerOf(data).dVocab,
-    // Room for a prompt of a whole window and a solution as long.
-    nCtx: 2 * nCtx,
+    // Room for the longest problem of a test and a solution as long.
+    nCtx: Math.max(nCtx, 2 * setting.nCtxTest),
     dModel,
     ...(!isLarge && { dRotary: dModel / nHead, initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
   });
@@ -374,9 +382,10 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
   };
 }
 
-/** The run without mistakes that a finetuning starts from: of the scale's own length, and what laws share of it. */
+/** The run without mistakes that a finetuning starts from: of the scale's own length, and measured as the scale measures. */
 function startOf({ scale, seed, parameters = {} }: RecipeOptions): IgsmExperiment {
-  const left = new Set(['retry', 'retryRate', 'retryMask', 'finetune', 'rank', 'exposure', 'lrPeak']);
+  const ofTuning = ['retry', 'retryRate', 'retryMask', 'finetune', 'rank', 'exposure', 'lrPeak'];
+  const left = new Set([...ofTuning, 'nProblem', 'reask', 'nBeam', 'nRetry', 'nProbeStep', 'probeLayers']);
   const kept = Object.entries(parameters).filter(([name]) => !left.has(name));
   return igsmRecipe({ scale, seed, parameters: Object.fromEntries(kept) });
 }

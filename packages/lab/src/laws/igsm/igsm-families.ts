@@ -5,9 +5,9 @@ const trained = 'numbers+prices+recipes';
 const unseen = 'traits';
 /** Several families need words of their own as tokens: names as one token would say which family they are of. */
 const words = { vocabulary: 'words' } as const;
-const members = (nCtx: number) => ({
-  one: solving({ ...words, nCtx, families: 'numbers', unseen }),
-  several: solving({ ...words, nCtx, families: trained, unseen }),
+const members = (sizes: { readonly nCtx: number; readonly nCtxTest: number }) => ({
+  one: solving({ ...words, ...sizes, families: 'numbers', unseen }),
+  several: solving({ ...words, ...sizes, families: trained, unseen }),
 });
 const expect = [
   {
@@ -28,8 +28,8 @@ export const igsmFamilies: Law = {
     unit: 'share of problems solved in the wording of an unseen family, items of training',
   },
   scales: {
-    laptop: { members: members(288), expect },
-    gpu: { members: members(768), expect },
+    laptop: { members: members({ nCtx: 240, nCtxTest: 400 }), expect },
+    gpu: { members: members({ nCtx: 768, nCtxTest: 768 }), expect },
   },
   measure({ one, several }) {
     const wording = accuracy(several, `wording.${unseen}`);
