@@ -3,8 +3,6 @@ import type { RecipeSweep } from './recipe.js';
 /** Sentences are all that is scored: no probes, no attention. */
 const scored = { nProbeStep: [0], nAttention: [0] } as const;
 const positions = ['absolute', 'relative', 'rotary'] as const;
-/** Training tokens of the paper: 100,000 steps of 96 windows of 512 tokens. */
-const PAPER_TOKENS = 100_000 * 96 * 512;
 
 /**
  * Divergence from the exact law against training tokens, a curve for each scheme of positions: how much sooner a model that
@@ -21,17 +19,12 @@ export const cfgSweep: RecipeSweep = {
     paper: { position: [...positions, 'position', 'uniform'], nStep: [25_000, 50_000, 100_000], ...scored },
   },
   fit: { y: 'kl', x: 'tokens' },
-  paper: {
-    series: [
-      { name: 'paper, absolute', points: [[PAPER_TOKENS, 0.00455]] },
-      { name: 'paper, relative', points: [[PAPER_TOKENS, 0.00043]] },
-      { name: 'paper, rotary', points: [[PAPER_TOKENS, 0.0006]] },
-    ],
-  },
+  // One point a model, a thousand times to the right of a small sweep: told in the caption.
+  paper: { series: [] },
   title: 'How fast a grammar is learnt, by the scheme of positions',
   caption:
-    'The faint points are GPT-2 small on cfg3f after 4.9 billion tokens, as in the paper; below scale gpu our grammar is a part of it, ' +
-    'and our models are small.',
+    'The paper, GPT-2 small on cfg3f after 4.9 billion tokens: 0.00455 with absolute, 0.00043 with relative and 0.0006 with rotary positions. Below scale gpu ' +
+    'our grammar is a part of such a one, and our models are small.',
   sources: [
     'Allen-Zhu and Li 2023, Physics of Language Models: Part 1, Learning Hierarchical Language Structures, arXiv:2305.13673, Figure 4.',
   ],
