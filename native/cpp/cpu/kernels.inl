@@ -26,6 +26,7 @@ namespace {
 #include "loss.inl"
 #include "optimizer.inl"
 #include "probe.inl"
+#include "experts.inl"
 
 const physlm_kernel kKernels[] = {
 #define KERNEL(name, axes, n_attrs, in_place) name,

@@ -106,6 +106,7 @@ describe('runs of the variants', () => {
   const variants: Record<string, Record<string, unknown>> = {
     bioD: { dataset: 'bioD', nAttribute: 2, nString: 10, nSymbol: 400, stringLength: 1, tied: false },
     junk: { usefulShare: 0.25, tag: true },
+    experts: { nExpert: 4, tag: true },
     mistral: { architecture: 'mistral', dataset: 'bioS-simple' },
   };
 
@@ -134,6 +135,7 @@ describe('runs of the variants', () => {
       expect(html).toContain('in strings');
     }
     if (name === 'junk') expect(html).toContain('75.0 % was about 16,000 other people');
+    if (name === 'experts') expect(html).toContain('A GPT with 4 experts of 1 layers');
     if (name === 'mistral') expect(html).toMatch(/A LLaMA of 1 layers.*the one biography each/s);
   });
 });

@@ -120,6 +120,7 @@ describe('variants of capacity', () => {
       { mlpRatio: 0 },
       { nLayer: 1 },
       { tied: false },
+      { nExpert: 8 },
     ].map(tiny);
     expect(new Set(variants.map(digest)).size).toBe(variants.length);
     for (const variant of variants) expect(JSON.parse(JSON.stringify(variant))).toEqual(variant);
@@ -138,6 +139,7 @@ describe('variants of capacity', () => {
     const model = (parameters: Record<string, unknown>) => tiny({ ...wide, ...parameters }).model;
     expect(model({ mlpRatio: 0.25 })).toMatchObject({ architecture: 'gpt', dMlp: 256 });
     expect(model({ mlpRatio: 0 })).toMatchObject({ dMlp: 0 });
+    expect(model({ nExpert: 32 })).toMatchObject({ dMlp: 256, nExpert: 32 });
     expect(model({ architecture: 'llama' })).toMatchObject({ nKvHead: 4, dMlp: 683, tied: false });
     // Attention of 2·d² + 2·d²/4 and gated MLPs of 3·3.5·d².
     expect(model({ architecture: 'mistral' })).toMatchObject({ nKvHead: 1, dMlp: 896, tied: false });
@@ -179,6 +181,8 @@ describe('variants of capacity', () => {
     refused({ dataset: 'bioD', nString: 901 }, 'bioD.nString');
     refused({ junkPeople: 3 }, 'junkPeople');
     refused({ nKvHead: 1 }, 'nKvHead');
+    refused({ architecture: 'llama', nExpert: 4 }, 'nExpert');
+    refused({ capacityFactor: 4 }, 'model.capacityFactor');
     refused({ architecture: 'llama', mlpRatio: 0 }, 'model.dMlp');
     refused({ architecture: 'lama' }, 'architecture');
     refused({ usefulShare: 0 }, 'usefulShare');

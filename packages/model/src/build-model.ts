@@ -34,13 +34,32 @@ export function modelProblems(config: ModelConfig): ConfigProblem[] {
   const dHead = config.dModel / config.nHead;
   check(Number.isInteger(dHead), 'dModel', `a multiple of nHead ${config.nHead}`, config.dModel);
   if (config.architecture === 'gpt') {
-    problems.push(...positionProblems(config, dHead));
+    problems.push(...positionProblems(config, dHead), ...expertProblems(config));
   } else {
     check(config.nHead % config.nKvHead === 0, 'nKvHead', `a divisor of nHead ${config.nHead}`, config.nKvHead);
     check(dHead % 2 === 0, 'dModel', 'heads of even width', `heads of ${dHead}`);
   }
   check(config.initStd >= 0 && Number.isFinite(config.initStd), 'initStd', 'a number ≥ 0', config.initStd);
   check(config.normEps > 0, 'normEps', 'a number > 0', config.normEps);
+  return problems;
+}
+
+/** What keeps a GPT's mixture of experts from being built. */
+function expertProblems({ nExpert, dMlp, ...config }: GptConfig): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const check = (ok: boolean, path: string, expected: string, got: unknown): void => {
+    if (!ok) problems.push({ path: `model.${path}`, expected, got: String(got) });
+  };
+  for (const field of ['capacityFactor', 'testCapacityFactor', 'balanceWeight'] as const) {
+    const value = config[field];
+    if (value === undefined) continue;
+    check(nExpert !== undefined, field, 'nothing without nExpert', value);
+    const least = field === 'balanceWeight' ? 'a number ≥ 0' : 'a number > 0';
+    check(value > 0 || (field === 'balanceWeight' && value === 0), field, least, value);
+  }
+  if (nExpert === undefined) return problems;
+  check(Number.isInteger(nExpert) && nExpert > 0, 'nExpert', 'a positive integer', nExpert);
+  check(dMlp > 0, 'dMlp', 'a positive integer: the width of an expert', dMlp);
   return problems;
 }
 

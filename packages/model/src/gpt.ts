@@ -2,7 +2,8 @@ import { complaint, PhyslmError, type Rng } from '@physlm/base';
 import type { AttentionLayer, LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
 import { DotProductAttention } from './dot-product-attention.js';
-import { type KvCache, LanguageModel } from './language-model.js';
+import { type ExpertConfig, ExpertMlp } from './expert-mlp.js';
+import { type KvCache, LanguageModel, type TrainingOutput } from './language-model.js';
 import { Embedding, LayerNorm, Linear } from './layers.js';
 import { Module } from './module.js';
 import { PositionAttention } from './position-attention-layer.js';
@@ -32,14 +33,14 @@ export const positionSchemes = ['rotary', 'absolute', 'relative', 'position', 'u
  * GPT-2 with a choice of positions. With rotary ones it is GPT_rot of arXiv:2305.13673, the model of arXiv:2309.14316 and
  * arXiv:2404.05405.
  */
-export interface GptConfig {
+export interface GptConfig extends Partial<ExpertConfig> {
   readonly architecture: 'gpt';
   readonly nLayer: number;
   readonly nHead: number;
   readonly dModel: number;
   readonly dVocab: number;
   readonly nCtx: number;
-  /** Width of the hidden layer of each MLP; 0: blocks without an MLP. */
+  /** Width of the hidden layer of each MLP, or of each expert; 0: blocks without an MLP. */
   readonly dMlp: number;
   /** How the model knows positions; `rotary` when absent. */
   readonly position?: PositionScheme;
@@ -118,19 +119,23 @@ function attentionOf(device: Device, config: GptConfig, distances: Embedding | u
   return new DotProductAttention(device, { ...config, nKvHead: config.nHead, bias: true, causal }, rng);
 }
 
+function mlpOf(device: Device, { nExpert, ...config }: GptConfig, rng: Rng): Mlp | ExpertMlp {
+  return nExpert === undefined ? new Mlp(device, config, rng) : new ExpertMlp(device, { ...config, nExpert }, rng);
+}
+
 class Block extends Module {
   readonly attnNorm: LayerNorm;
   readonly attn: AttentionLayer;
   readonly mlpNorm: LayerNorm | undefined;
   /** Absent when dMlp is 0, with its norm. */
-  readonly mlp: Mlp | undefined;
+  readonly mlp: Mlp | ExpertMlp | undefined;
   constructor(device: Device, config: GptConfig, distances: Embedding | undefined, rng: Rng) {
     super();
     this.attnNorm = new LayerNorm(device, config.dModel, config.normEps);
     this.attn = attentionOf(device, config, distances, rng.fork('attn'));
     if (config.dMlp === 0) return;
     this.mlpNorm = new LayerNorm(device, config.dModel, config.normEps);
-    this.mlp = new Mlp(device, config, rng.fork('mlp'));
+    this.mlp = mlpOf(device, config, rng.fork('mlp'));
   }
   forward(x_BTD: Tensor, trace: Trace): Tensor {
     const pre = trace.tap('residPre', x_BTD);
@@ -194,6 +199,14 @@ export class Gpt extends LanguageModel {
       x_BTD = block.forward(x_BTD, trace.in('blocks', i));
     });
     return this.unembed.forward(trace.tap('norm', this.norm.forward(x_BTD)));
+  }
+
+  override forwardTraining(ids_BT: Tensor): TrainingOutput {
+    if (this.config.nExpert === undefined) return super.forwardTraining(ids_BT);
+    const trace = new Trace({ read: ['blocks.*.mlp.penalty'] });
+    const logits = this.forward(ids_BT, trace);
+    const penalties = [...trace.activations().values()];
+    return { logits, penalty: penalties.reduce((total, penalty) => add(total, penalty)) };
   }
 
   override step(ids_B: Tensor, { layers, position }: KvCache): Tensor {

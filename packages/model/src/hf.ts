@@ -10,7 +10,7 @@ import type { StoredTensor } from './safetensors.js';
 // positions is GPT2LMHeadModel, whose Conv1D weights are ours transposed. LlamaForCausalLM keeps query, key and value, and
 // gate and up projection, apart; ours are fused in that order. Numbers only change place, they never change.
 //
-// Other GPTs (relative, position, uniform and no positions, encoders, blocks without an MLP) have no class there: they keep
+// Other GPTs (relative, position, uniform and no positions, encoders, blocks without an MLP or with experts) have no class there: they keep
 // our names and layouts, model_type is `physlm_gpt`, and the field `physlm` of config.json says what they are.
 
 /** Tensors of a checkpoint by name. */
@@ -65,8 +65,8 @@ type Layout = 'neox' | 'gpt2' | 'llama' | 'own';
 
 function layoutOf(config: ModelConfig): Layout {
   if (config.architecture === 'llama') return 'llama';
-  const { position = 'rotary', causal = true, dMlp } = config;
-  if (!causal || dMlp === 0) return 'own';
+  const { position = 'rotary', causal = true, dMlp, nExpert } = config;
+  if (!causal || dMlp === 0 || nExpert !== undefined) return 'own';
   return position === 'rotary' ? 'neox' : position === 'absolute' ? 'gpt2' : 'own';
 }
 

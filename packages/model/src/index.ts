@@ -21,10 +21,11 @@ export {
   Scope,
 } from './device.js';
 export { NativeError, ShapeError } from './error.js';
+export { type ExpertConfig, ExpertMlp, type ExpertMlpConfig } from './expert-mlp.js';
 export { type GenerateOptions, generate } from './generate.js';
 export { Gpt, type GptConfig, gpt2, type PositionScheme, positionSchemes } from './gpt.js';
 export { fromHf, toHf, toHfConfig } from './hf.js';
-export { type KvCache, LanguageModel, type ModelConfig } from './language-model.js';
+export { type KvCache, LanguageModel, type ModelConfig, type TrainingOutput } from './language-model.js';
 export { Embedding, LayerNorm, Linear, RmsNorm } from './layers.js';
 export { Llama, type LlamaConfig, llama } from './llama.js';
 export { addLowRank, hasLowRank, type LowRankConfig, lowRankProblems, mergeLowRank } from './low-rank.js';
@@ -34,6 +35,7 @@ export { adamW, gradNorm, sumSlices } from './ops/adam-w.js';
 export { attention, attentionStep } from './ops/attention.js';
 export { crossEntropy, ignoreIndex } from './ops/cross-entropy.js';
 export { embedding } from './ops/embedding.js';
+export { balancePenalty, expertMlp } from './ops/experts.js';
 export { gelu, siluGate } from './ops/gelu.js';
 export { ops } from './ops/index.js';
 export { linear, linearBias, linearBiasGelu } from './ops/linear.js';

@@ -216,6 +216,20 @@ const distancesBefore: JsKernel = ([position], [y], [limit = 0]) => {
   }
 };
 
+/** 1 at the largest of each row, for the first attrs[1] rows of each attrs[0] rows that share it. */
+const topOne: JsKernel = ([x], [y], [group = 1, capacity = 1]) => {
+  const [nRow, width] = x!.shape as [number, number];
+  const taken = new Int32Array(width);
+  y!.values.fill(0);
+  for (let r = 0; r < nRow; r++) {
+    if (r % group === 0) taken.fill(0);
+    const row = x!.values.subarray(r * width, (r + 1) * width);
+    let best = 0;
+    for (let e = 1; e < width; e++) if (row[e]! > row[best]!) best = e;
+    if (taken[best]!++ < capacity) y!.values[r * width + best] = 1;
+  }
+};
+
 /** min(1, maxNorm / (norm + 1e-6)), or 1 where maxNorm is 0. */
 const clipScale: JsKernel = ([norm, maxNorm], [y]) => {
   const limit = maxNorm!.values[0]!;
@@ -256,4 +270,5 @@ export const jsKernels: Readonly<Record<string, JsKernel>> = {
   distancesBefore_forward: distancesBefore,
   clipScale_forward: clipScale,
   nextTokens_forward: nextTokensKernel,
+  topOne_forward: topOne,
 };

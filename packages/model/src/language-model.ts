@@ -26,6 +26,13 @@ export interface Block extends Module {
   forward(x: Tensor, trace: Trace): Tensor;
 }
 
+/** What a training step takes its gradient of. */
+export interface TrainingOutput {
+  readonly logits: Tensor;
+  /** To be added to the loss of each token, [B·T], in nats; undefined where nothing is. */
+  readonly penalty: Tensor | undefined;
+}
+
 /** Anything that predicts the next token. */
 export abstract class LanguageModel extends Module {
   abstract readonly config: ModelConfig;
@@ -34,6 +41,10 @@ export abstract class LanguageModel extends Module {
   abstract readonly blocks: readonly Block[];
   /** Next-token logits BTV of tokens ids [B, T] (i32), in nats up to a per-row constant. */
   abstract forward(ids: Tensor, trace?: Trace): Tensor;
+  /** What training computes, for tokens ids [B, T]: the logits of `forward`, and what is added to the loss. */
+  forwardTraining(ids: Tensor): TrainingOutput {
+    return { logits: this.forward(ids), penalty: undefined };
+  }
   /** Logits [B, V] after one more token for each sequence, ids [B] (i32). Extends the cache at `cache.position`. */
   abstract step(ids: Tensor, cache: KvCache): Tensor;
   /**

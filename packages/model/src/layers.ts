@@ -42,8 +42,8 @@ export class Linear extends Module {
   readonly bias: Tensor | undefined;
   /** What a finetune adds to `forward`: see `addLowRank`. */
   update: LowRankProjection | undefined;
-  /** Sees what the layer is given: for calibration. */
-  observer: ((x: Tensor) => void) | undefined;
+  /** Sees what the layer is given, and says what it takes instead: for calibration. */
+  intercept: ((x: Tensor) => Tensor) | undefined;
   /** `tiedTo`: a weight [nOut, nIn] of another layer to share. */
   constructor(device: Device, nIn: number, nOut: number, { bias, initStd }: LinearOptions, rng: Rng, tiedTo?: Tensor) {
     super();
@@ -51,17 +51,15 @@ export class Linear extends Module {
     this.bias = bias ? parameter(device, new Float32Array(nOut), [nOut]) : undefined;
   }
   forward(x: Tensor): Tensor {
-    this.observer?.(x);
     const { weight: w, bias: b, update } = this;
-    return byRow(x, (rows) => {
+    return byRow(this.intercept?.(x) ?? x, (rows) => {
       const { y } = b === undefined ? linear({ x: rows, w }, {}) : linearBias({ x: rows, w, b }, {});
       return update === undefined ? y : add(y, update.forward(rows));
     });
   }
   /** gelu(x·wᵀ + b) in one op; needs a bias. */
   forwardGelu(x: Tensor): Tensor {
-    this.observer?.(x);
-    return byRow(x, (rows) => linearBiasGelu({ x: rows, w: this.weight, b: this.bias! }, {}).y);
+    return byRow(this.intercept?.(x) ?? x, (rows) => linearBiasGelu({ x: rows, w: this.weight, b: this.bias! }, {}).y);
   }
 }
 

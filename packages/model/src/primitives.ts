@@ -215,6 +215,14 @@ export function pick(x: Tensor, ids: Tensor, ignore: number): Tensor {
   });
 }
 
+/**
+ * 1 at the largest of each row of x[R, E] (the first of equals), 0 elsewhere; also 0 where `capacity` earlier rows of the same
+ * `group` rows have their largest in the same column. Not differentiable.
+ */
+export function topOne(x: Tensor, group: number, capacity: number): Tensor {
+  return apply('topOne', [x], x.shape, { attrs: [group, capacity] });
+}
+
 /** x[R], zeroed where ids[r] = ignore. */
 export function keepTargets(x: Tensor, ids: Tensor, ignore: number): Tensor {
   return apply('keepTargets', [x, ids], x.shape, {

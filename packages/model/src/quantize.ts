@@ -1,12 +1,13 @@
 // Weights rounded to few bits, for evaluation: how much of what a model knows survives.
 // Axes: O outputs (channels), I input features, B windows at once, T position, D dModel.
 import { ConfigError, type ConfigProblem } from '@physlm/base';
+import { ExpertMlp } from './expert-mlp.js';
 import { factorUpper } from './factor-upper.js';
-import type { LanguageModel } from './language-model.js';
+import type { Block, LanguageModel } from './language-model.js';
 import { Linear } from './layers.js';
 import { Module } from './module.js';
-import { matmul, reshape } from './primitives.js';
-import type { Tensor } from './tensor.js';
+import { matmul, reshape, slice } from './primitives.js';
+import type { Tensor, Values } from './tensor.js';
 import { Trace } from './trace.js';
 
 /** A matrix [O, I], row-major. */
@@ -52,53 +53,135 @@ export function roundToNearest(model: LanguageModel, { bits }: { readonly bits: 
 export function gptq(model: LanguageModel, { bits, windows, damp = 0.01 }: GptqOptions): void {
   requireBits('gptq', bits);
   requireWindows(model, windows);
-  const { device } = model;
+  if (model.blocks.some((block) => expertsOf(block).length > 0)) {
+    const expected = 'a model whose weights are linear maps';
+    throw new ConfigError(
+      [{ path: 'gptq.model', expected, got: 'one with a mixture of experts' }],
+      'Round it to nearest.',
+    );
+  }
   const T = windows[0]!.length;
   const B = Math.max(1, Math.floor(ROWS_AT_ONCE / T));
   const parts = chunksOf(windows, B).map((some) => embedded(model, some, T));
   for (const block of model.blocks) {
-    for (const linear of linearsInOrder(block, parts[0]![0]!.x)) {
+    const linears = linearsInOrder(block, parts[0]!.x);
+    for (const [i, linear] of linears.entries()) {
+      // What the second map and those behind it are given is kept, so that no program begins again at the block's entrance. The
+      // last one is often the widest, and is computed twice instead.
+      const keeps = i > 0 && i < linears.length - 1;
+      const hessian = new Float64Array(linear.weight.shape[1]! ** 2);
+      for (const part of parts) addHessian(block, linear, part, keeps, hessian);
       const [nOut, nIn] = linear.weight.shape as [number, number];
-      const hessian = new Float64Array(nIn * nIn);
-      for (const batches of parts) {
-        const { x } = batches[0]!;
-        const program = device.withoutGrad(() =>
-          device.record(() => {
-            const rows = watch(linear, () => block.forward(x, Trace.none));
-            const flat = reshape(rows, [rows.size / nIn, nIn]);
-            return { hessian: matmul(flat, flat, { transA: true }) };
-          }),
-        );
-        for (const { values } of batches) {
-          x.values().set(values);
-          program.run();
-          const part = program.results.hessian.values();
-          for (let i = 0; i < hessian.length; i++) hessian[i]! += part[i]!;
-        }
-      }
-      const values = linear.weight.values() as Float32Array;
-      roundByHessian({ values, nOut, nIn }, hessian, bits, damp);
+      roundByHessian({ values: linear.weight.values() as Float32Array, nOut, nIn }, hessian, bits, damp);
     }
-    for (const batches of parts) {
-      const { x } = batches[0]!;
-      const forward = device.withoutGrad(() => device.record(() => ({ y: block.forward(x, Trace.none) })));
-      for (const { values } of batches) {
-        x.values().set(values);
-        forward.run();
-        values.set(forward.results.y.values());
-      }
-    }
+    for (const part of parts) leaveBlock(block, part);
   }
 }
 
 /** Rows of calibration text that go through a block at once. */
 const ROWS_AT_ONCE = 4096;
 
-/** What some windows are between two blocks. */
-interface Batch {
-  /** Where a block reads it, [B, T, D]; one tensor for all batches of one size. */
+/** Batches of windows of one size, between two blocks. */
+interface Part {
+  /** Where a block reads a batch, [B, T, D]. */
   readonly x: Tensor;
-  readonly values: Float32Array;
+  readonly batches: Float32Array[];
+  /** What maps of the present block were given, once they are rounded: where a program reads it, and the batches. */
+  readonly inputs: Map<Linear, { readonly place: Tensor; readonly batches: Float32Array[] }>;
+}
+
+/** Adds Σ x·xᵀ over what `linear` is given by the maps before it, batch by batch; and keeps that, if asked. */
+function addHessian(block: Block, linear: Linear, part: Part, keeps: boolean, hessian: Float64Array): void {
+  const nIn = linear.weight.shape[1]!;
+  const { device } = part.x;
+  const program = device.withoutGrad(() =>
+    device.record(() => {
+      const input = inputOf(block, linear, part);
+      const rows = reshape(input, [input.size / nIn, nIn]);
+      return { input, ...productsOf(rows) };
+    }),
+  );
+  const kept: Float32Array[] = [];
+  for (const batch of part.batches.keys()) {
+    load(part, batch);
+    program.run();
+    const { input, ...products } = program.results as Record<string, Tensor>;
+    let from = 0;
+    for (const product of Object.values(products)) {
+      const width = product.shape[1]!;
+      addColumns(product.values(), width, from, hessian, nIn);
+      from += width;
+    }
+    if (keeps) kept.push(Float32Array.from(input!.values()));
+  }
+  if (keeps) part.inputs.set(linear, { place: device.zeros(program.results.input!.shape), batches: kept });
+}
+
+/** Columns of a Hessian that are computed at once: with all rows above them, which is all that symmetry leaves to do. */
+const COLUMNS_AT_ONCE = 512;
+
+/** rowsᵀ·rows by columns, each block of columns down to its own last row. */
+function productsOf(rows: Tensor): Record<string, Tensor> {
+  const nIn = rows.shape[1]!;
+  const products: Record<string, Tensor> = {};
+  for (let from = 0; from < nIn; from += COLUMNS_AT_ONCE) {
+    const to = Math.min(nIn, from + COLUMNS_AT_ONCE);
+    const part = (begin: number): Tensor => (begin === 0 && to === nIn ? rows : slice(rows, 1, begin, to));
+    products[`columns ${from}`] = matmul(part(0), part(from), { transA: true });
+  }
+  return products;
+}
+
+/** Adds a block of columns, and mirrors what lies above the diagonal. */
+function addColumns(product: Values, width: number, from: number, hessian: Float64Array, nIn: number): void {
+  for (let row = 0; row < from + width; row++) {
+    for (let c = 0; c < width; c++) {
+      const value = product[row * width + c]!;
+      hessian[row * nIn + from + c]! += value;
+      if (row < from) hessian[(from + c) * nIn + row]! += value;
+    }
+  }
+}
+
+/** Takes every batch through a block whose maps are all rounded. */
+function leaveBlock(block: Block, part: Part): void {
+  const { device } = part.x;
+  const forward = device.withoutGrad(() =>
+    device.record(() => intercepting(part, undefined, () => ({ y: block.forward(part.x, Trace.none) }))),
+  );
+  for (const [batch, values] of part.batches.entries()) {
+    load(part, batch);
+    forward.run();
+    values.set(forward.results.y.values());
+  }
+  part.inputs.clear();
+}
+
+function load({ x, batches, inputs }: Part, batch: number): void {
+  x.values().set(batches[batch]!);
+  for (const { place, batches: kept } of inputs.values()) place.values().set(kept[batch]!);
+}
+
+/** What `linear` is given in a forward pass in which maps whose inputs are kept take those. */
+function inputOf(block: Block, linear: Linear, part: Part): Tensor {
+  let seen: Tensor | undefined;
+  const see = (x: Tensor): Tensor => {
+    seen = x;
+    return x;
+  };
+  intercepting(part, [linear, see], () => block.forward(part.x, Trace.none));
+  return seen!;
+}
+
+function intercepting<T>({ inputs }: Part, other: [Linear, (x: Tensor) => Tensor] | undefined, body: () => T): T {
+  for (const [linear, { place }] of inputs) linear.intercept = () => place;
+  if (other !== undefined) other[0].intercept = other[1];
+  try {
+    return body();
+  } finally {
+    for (const linear of inputs.keys()) linear.intercept = undefined;
+    if (other !== undefined) other[0].intercept = undefined;
+  }
 }
 
 /** Batches of one size, then what is left over, if anything. */
@@ -110,11 +193,10 @@ function chunksOf(windows: readonly ArrayLike<number>[], size: number): (readonl
 }
 
 /** What batches of one size are when they enter the first block. */
-function embedded(model: LanguageModel, batches: readonly (readonly ArrayLike<number>[])[], T: number): Batch[] {
+function embedded(model: LanguageModel, batches: readonly (readonly ArrayLike<number>[])[], T: number): Part {
   const { device, config } = model;
   const B = batches[0]!.length;
   const ids = device.zeros([B, T], 'i32');
-  const x = device.zeros([B, T, config.dModel]);
   const program = device.withoutGrad(() =>
     device.record(() => {
       const trace = new Trace({ read: ['embed'] });
@@ -122,11 +204,15 @@ function embedded(model: LanguageModel, batches: readonly (readonly ArrayLike<nu
       return { embed: trace.activations().get('embed')! };
     }),
   );
-  return batches.map((windows) => {
-    for (const [b, window] of windows.entries()) for (let t = 0; t < T; t++) ids.values()[b * T + t] = window[t]!;
-    program.run();
-    return { x, values: Float32Array.from(program.results.embed.values()) };
-  });
+  return {
+    x: device.zeros([B, T, config.dModel]),
+    inputs: new Map(),
+    batches: batches.map((windows) => {
+      for (const [b, window] of windows.entries()) for (let t = 0; t < T; t++) ids.values()[b * T + t] = window[t]!;
+      program.run();
+      return Float32Array.from(program.results.embed.values());
+    }),
+  };
 }
 
 /** Rounds each row to multiples of its own scale. */
@@ -226,15 +312,20 @@ function requireWindows({ config }: LanguageModel, windows: readonly ArrayLike<n
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
-/** The weights of linear maps inside the blocks. */
+/** The weights of linear maps inside the blocks; the outputs of all experts are channels of one matrix. */
 function matricesOf(model: LanguageModel): WeightMatrix[] {
-  return model.blocks.flatMap((block) =>
-    linearsOf(block).map(({ weight }) => ({
-      values: weight.values() as Float32Array,
-      nOut: weight.shape[0]!,
-      nIn: weight.shape[1]!,
-    })),
-  );
+  const weights = model.blocks.flatMap((block) => [
+    ...linearsOf(block).map(({ weight }) => weight),
+    ...expertsOf(block).flatMap(({ up, down }) => [up, down]),
+  ]);
+  return weights.map((weight) => {
+    const nIn = weight.shape.at(-1)!;
+    return { values: weight.values() as Float32Array, nOut: weight.size / nIn, nIn };
+  });
+}
+
+function expertsOf(part: Module): ExpertMlp[] {
+  return Object.values(part).filter((field) => field instanceof ExpertMlp);
 }
 
 function linearsOf(part: Module): Linear[] {
@@ -244,28 +335,19 @@ function linearsOf(part: Module): Linear[] {
 }
 
 /** The linear maps of a block in the order in which a forward pass comes to them. */
-function linearsInOrder(block: LanguageModel['blocks'][number], x: Tensor): Linear[] {
+function linearsInOrder(block: Block, x: Tensor): Linear[] {
   const order: Linear[] = [];
   const all = linearsOf(block);
-  for (const linear of all) linear.observer = () => order.push(linear);
+  for (const linear of all) {
+    linear.intercept = (input) => {
+      order.push(linear);
+      return input;
+    };
+  }
   try {
     x.device.withoutGrad(() => x.device.record(() => ({ y: block.forward(x, Trace.none) })));
   } finally {
-    for (const linear of all) linear.observer = undefined;
+    for (const linear of all) linear.intercept = undefined;
   }
   return order;
-}
-
-/** What `linear` is given while `body` runs. */
-function watch(linear: Linear, body: () => void): Tensor {
-  let seen: Tensor | undefined;
-  linear.observer = (input) => {
-    seen = input;
-  };
-  try {
-    body();
-  } finally {
-    linear.observer = undefined;
-  }
-  return seen!;
 }

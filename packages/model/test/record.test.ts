@@ -23,6 +23,7 @@ const sizes = { dModel: 16, dVocab: 23, nCtx: 12 };
 const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, tied': gpt2(2, 2, sizes),
   'gpt, untied': gpt2(1, 2, { ...sizes, tied: false }),
+  'gpt, experts': gpt2(2, 2, { ...sizes, nExpert: 3 }),
   ...Object.fromEntries(
     positionSchemes
       .filter((position) => position !== 'rotary')

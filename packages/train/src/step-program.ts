@@ -182,12 +182,12 @@ export class StepProgram {
   }
 }
 
-/** Loss of each row and, in the leaves' `grad`, the gradient of Σ weight·loss. */
+/** Loss of each row and, in the leaves' `grad`, the gradient of Σ weight·(loss + what the model adds to it). */
 function forwardBackward(model: LanguageModel, ids: Tensor, targets: Tensor, weight: Tensor): { loss: Tensor } {
-  const logits = model.forward(ids);
+  const { logits, penalty } = model.forwardTraining(ids);
   const flat = reshape(logits, [targets.size, logits.size / targets.size]);
   const { loss } = crossEntropy({ logits: flat, targets }, { ignore: ignoreIndex });
-  backward(loss, weight);
+  backward(penalty === undefined ? loss : add(loss, penalty), weight);
   return { loss };
 }
 

@@ -25,6 +25,7 @@ const optimizer = { lrPeak: 0.01, betas: [0.9, 0.98] as const, eps: 1e-8, weight
 const sizes = { dModel: 32, dVocab: 211, nCtx };
 const configs: Readonly<Record<string, ModelConfig>> = {
   gpt: gpt2(2, 2, sizes),
+  'gpt, experts': gpt2(2, 2, { ...sizes, nExpert: 3 }),
   llama: llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 48 }),
 };
 
@@ -77,11 +78,13 @@ function eager(config: ModelConfig, nSlice: number): Outcome {
     let lossSum = 0;
     for (let s = 0; s < nSlice; s++) {
       const [from, to] = [s * perSlice * nCtx, (s + 1) * perSlice * nCtx];
-      const logits = model.forward(device.tensor(ids.subarray(from, to), [perSlice, nCtx], 'i32'));
+      const window = device.tensor(ids.subarray(from, to), [perSlice, nCtx], 'i32');
+      const { logits, penalty } = model.forwardTraining(window);
       const rows = reshape(logits, [perSlice * nCtx, 211]);
       const mine = device.tensor(targets.subarray(from, to), [perSlice * nCtx], 'i32');
       const { loss } = crossEntropy({ logits: rows, targets: mine }, { ignore: ignoreIndex });
-      backward(loss, device.tensor(new Float32Array(perSlice * nCtx).fill(weight), [perSlice * nCtx]));
+      const each = device.tensor(new Float32Array(perSlice * nCtx).fill(weight), [perSlice * nCtx]);
+      backward(penalty === undefined ? loss : add(loss, penalty), each);
       add(total, reshape(arena.gradients, [total.size]), total);
       for (const nats of loss.values()) lossSum += nats;
     }

@@ -117,6 +117,7 @@ export function capacityReport(experiment: CapacityExperiment, results: Capacity
 
 function modelText(model: CapacityExperiment['model']): string {
   if (model.architecture === 'llama') return model.nKvHead < model.nHead ? 'A LLaMA with grouped heads' : 'A LLaMA';
+  if (model.nExpert !== undefined) return `A GPT with ${model.nExpert} experts`;
   return model.dMlp === 0 ? 'A GPT without MLPs' : 'A GPT';
 }
 

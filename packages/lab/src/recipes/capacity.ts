@@ -157,6 +157,14 @@ export const capacityParameters = z.strictObject({
     .min(0)
     .optional()
     .describe("width of the MLPs over the architecture's own: 0.25 for a quarter, 0 (gpt only) for none"),
+  nExpert: count(1)
+    .optional()
+    .describe('gpt: experts in place of each MLP, each a quarter as wide unless mlpRatio says else'),
+  capacityFactor: z
+    .number()
+    .positive()
+    .optional()
+    .describe('tokens of a window that an expert takes in training, over nCtx / nExpert; 2 when absent'),
   quantize: z
     .enum(['rtn', 'gptq'])
     .optional()
@@ -336,7 +344,8 @@ function requireUnset(setting: object, names: readonly string[], where: string):
 
 /** The model of a setting. @throws ConfigError naming every parameter that the architecture does not have. */
 function modelOf(setting: CapacitySetting, dVocab: number): ModelConfig {
-  const { nLayer, dModel, dHead, nCtx, architecture = 'gpt', tied, mlpRatio = 1 } = setting;
+  const { nLayer, dModel, dHead, nCtx, architecture = 'gpt', tied, nExpert, capacityFactor } = setting;
+  const { mlpRatio = nExpert === undefined ? 1 : 0.25 } = setting;
   const nHead = dModel / dHead;
   const initStd = Number((setting.initScale / Math.sqrt(dModel)).toPrecision(6));
   const sizes = { dVocab, nCtx, dModel, initStd, ...(tied !== undefined && { tied }) };
@@ -344,8 +353,10 @@ function modelOf(setting: CapacitySetting, dVocab: number): ModelConfig {
     requireUnset(setting, ['nKvHead'], 'architecture gpt');
     const dRotary = 2 * Math.round((dHead * setting.rotaryShare) / 2);
     const dMlp = mlpRatio === 1 ? {} : { dMlp: Math.round(4 * dModel * mlpRatio) };
-    return gpt2(nLayer, nHead, { ...sizes, dRotary, ...dMlp });
+    const experts = definedOnly({ nExpert, capacityFactor });
+    return gpt2(nLayer, nHead, { ...sizes, dRotary, ...dMlp, ...experts });
   }
+  requireUnset(setting, ['nExpert', 'capacityFactor'], `architecture ${architecture}`);
   const isMistral = architecture === 'mistral';
   const nKvHead = setting.nKvHead ?? (isMistral ? Math.max(1, Math.floor(nHead / 4)) : nHead);
   const dMlp = Math.round((isMistral ? 7 / 2 : 8 / 3) * dModel * mlpRatio);

@@ -3,6 +3,7 @@ import { adamW, gradNorm, sumSlices } from './adam-w.js';
 import { attention, attentionStep } from './attention.js';
 import { crossEntropy } from './cross-entropy.js';
 import { embedding } from './embedding.js';
+import { balancePenalty, expertMlp } from './experts.js';
 import { gelu, siluGate } from './gelu.js';
 import { linear, linearBias, linearBiasGelu } from './linear.js';
 import { layerNorm, rmsNorm } from './norm.js';
@@ -33,6 +34,8 @@ export const ops: readonly AnyOp[] = [
   uniformAttentionStep,
   crossEntropy,
   positionMix,
+  expertMlp,
+  balancePenalty,
   sumSlices,
   gradNorm,
   adamW,
