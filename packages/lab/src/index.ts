@@ -1,5 +1,5 @@
 export { currentEnvironment, type Environment } from './environment.js';
-export { capacityTwoBits } from './laws/capacity-two-bits.js';
+export { capacityTwoBits } from './laws/capacity/capacity-two-bits.js';
 export { lawNamed, laws, lawsDecidedBy, lawsOfPart, lawsOfRecipe, scalesOf } from './laws/index.js';
 export {
   boundText,

@@ -141,7 +141,8 @@ async function runChange(
     const { exposures = Number.NaN, tokens = Number.NaN } = unchanged.measures;
     const losses = measure(model, data, data.people.nPeople);
     const found = resultsOf(losses, data.people, countedParameters(model, data), { exposures, tokens });
-    return { ...found, curve: [], trainingLoss: [], unchanged: unchanged.measures };
+    const measures = { ...found.measures, nLayer: model.config.nLayer };
+    return { ...found, measures, curve: [], trainingLoss: [], unchanged: unchanged.measures };
   });
   return { stopped: 'finished', results };
 }

@@ -1,6 +1,20 @@
 import { ConfigError, digest, nearest } from '@physlm/base';
 import { type Expectation, type Experiment, type Recipe, type ScaleName, scaleNames } from '../recipes/recipe.js';
-import { capacityTwoBits } from './capacity-two-bits.js';
+import { capacityBioD } from './capacity/capacity-bio-d.js';
+import { capacityExperts } from './capacity/capacity-experts.js';
+import { capacityExposures } from './capacity/capacity-exposures.js';
+import { capacityExtractable } from './capacity/capacity-extractable.js';
+import { capacityGated } from './capacity/capacity-gated.js';
+import { capacityJunk } from './capacity/capacity-junk.js';
+import { capacityJunkRepetitive } from './capacity/capacity-junk-repetitive.js';
+import { capacityLastLayers } from './capacity/capacity-last-layers.js';
+import { capacityLinear } from './capacity/capacity-linear.js';
+import { capacityMlp } from './capacity/capacity-mlp.js';
+import { capacityOneLayer } from './capacity/capacity-one-layer.js';
+import { capacityPeak } from './capacity/capacity-peak.js';
+import { capacityQuantized } from './capacity/capacity-quantized.js';
+import { capacityTag } from './capacity/capacity-tag.js';
+import { capacityTwoBits } from './capacity/capacity-two-bits.js';
 import { cfgAncestors } from './cfg/cfg-ancestors.js';
 import { cfgAttentionAdjacent } from './cfg/cfg-attention-adjacent.js';
 import { cfgAttentionDistance } from './cfg/cfg-attention-distance.js';
@@ -80,6 +94,20 @@ export const laws: readonly Law[] = [
   igsmRetryLora,
   igsmRetryWeak,
   capacityTwoBits,
+  capacityPeak,
+  capacityLinear,
+  capacityBioD,
+  capacityExposures,
+  capacityGated,
+  capacityMlp,
+  capacityOneLayer,
+  capacityQuantized,
+  capacityLastLayers,
+  capacityExperts,
+  capacityJunk,
+  capacityJunkRepetitive,
+  capacityTag,
+  capacityExtractable,
 ];
 
 /**

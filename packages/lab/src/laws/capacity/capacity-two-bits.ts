@@ -1,6 +1,6 @@
 import { invariant } from '@physlm/base';
-import type { Expectation } from '../recipes/recipe.js';
-import type { Law } from './law.js';
+import type { Expectation } from '../../recipes/recipe.js';
+import type { Law } from '../law.js';
 
 const storesWhatItIsShown: Expectation = {
   measure: 'shareOfCeiling',
