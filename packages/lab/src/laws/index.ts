@@ -52,6 +52,15 @@ import { igsmShortest } from './igsm/igsm-shortest.js';
 import { igsmSolves } from './igsm/igsm-solves.js';
 import { igsmWrongPlans } from './igsm/igsm-wrong-plans.js';
 import { igsmWrongReadiness } from './igsm/igsm-wrong-readiness.js';
+import { knowledgeAugmentation } from './knowledge/knowledge-augmentation.js';
+import { knowledgeCelebrities } from './knowledge/knowledge-celebrities.js';
+import { knowledgeCouples } from './knowledge/knowledge-couples.js';
+import { knowledgeEncoders } from './knowledge/knowledge-encoders.js';
+import { knowledgeLowRank } from './knowledge/knowledge-low-rank.js';
+import { knowledgeMemory } from './knowledge/knowledge-memory.js';
+import { knowledgeMixed } from './knowledge/knowledge-mixed.js';
+import { knowledgePProbe } from './knowledge/knowledge-p-probe.js';
+import { knowledgeQProbe } from './knowledge/knowledge-q-probe.js';
 import { type Law, settingOf } from './law.js';
 
 /** Every law, in the order of the papers. */
@@ -93,6 +102,15 @@ export const laws: readonly Law[] = [
   igsmRetryNotBeam,
   igsmRetryLora,
   igsmRetryWeak,
+  knowledgeMemory,
+  knowledgeAugmentation,
+  knowledgeMixed,
+  knowledgeLowRank,
+  knowledgePProbe,
+  knowledgeQProbe,
+  knowledgeCouples,
+  knowledgeCelebrities,
+  knowledgeEncoders,
   capacityTwoBits,
   capacityPeak,
   capacityLinear,

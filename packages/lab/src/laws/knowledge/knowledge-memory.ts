@@ -1,0 +1,51 @@
+import type { Law, LawScale } from '../law.js';
+import { AUGMENTED, measured, read, source } from './members.js';
+
+const scale = (biography: number, taught: number, above: number): LawScale => ({
+  members: { single: AUGMENTED.single },
+  expect: [
+    { measure: 'biography', atLeast: biography, tests: 'the model has the biographies of all people by heart' },
+    {
+      measure: 'taught',
+      atLeast: taught,
+      tests: 'it answers questions about people that it was taught to answer about',
+    },
+    {
+      measure: 'aboveMajority',
+      atMost: above,
+      tests: 'of all others it answers hardly better than one who gives everyone the commonest answer',
+    },
+  ],
+});
+
+/** L1. @see arXiv:2309.14316, Section 3, Figure 3. */
+export const knowledgeMemory: Law = {
+  id: 'knowledge-memory',
+  part: '3.1',
+  claim: 'Facts that are read in one wording only are memorised, and cannot be asked for.',
+  source: source('Section 3, Figure 3'),
+  paper: {
+    text: 'bioS single, GPT-2 small: facts in biographies above 99 %, answers about P_train about 99 %, about P_test 9.7 %, near the commonest answer but for birth dates',
+    unit: 'whole answers about P_test above the commonest answer, without birth dates',
+  },
+  scales: {
+    tiny: scale(0.95, 0.8, 0.1),
+    laptop: scale(0.95, 0.9, 0.1),
+    gpu: scale(0.95, 0.9, 0.1),
+    paper: scale(0.99, 0.9, 0.1),
+  },
+  measure({ single }) {
+    const exact = read(single, 'exactNoDate.test');
+    const majority = read(single, 'majorityNoDate.test');
+    const { low, high } = single!.intervals['exactNoDate.test']!;
+    const measures = {
+      aboveMajority: exact - majority,
+      biography: read(single, 'biography.test'),
+      taught: read(single, 'exact.train'),
+      exact: read(single, 'exact.test'),
+      exactNoDate: exact,
+      majorityNoDate: majority,
+    };
+    return measured(exact - majority, measures, { low: low - majority, high: high - majority });
+  },
+};
