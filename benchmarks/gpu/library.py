@@ -53,8 +53,8 @@ class Library:
         lib = c.CDLL(path)
         lib.physlm_cuda_library.restype = c.POINTER(Functions)
         self.f = lib.physlm_cuda_library().contents
-        if self.f.abi_version != 2:
-            raise SystemExit(f"{path} has ABI version {self.f.abi_version}, expected 2")
+        if self.f.abi_version != 3:
+            raise SystemExit(f"{path} has ABI version {self.f.abi_version}, expected 3")
         why = self.f.unavailable()
         if why:
             raise SystemExit(f"{path}: {why.decode()}")

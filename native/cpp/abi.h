@@ -15,8 +15,9 @@
 extern "C" {
 #endif
 
-#define PHYSLM_ABI_VERSION 2
+#define PHYSLM_ABI_VERSION 3
 #define PHYSLM_MAX_RANK 6
+#define PHYSLM_GROUP_ID_BYTES 128
 
 enum physlm_dtype { PHYSLM_F32 = 0, PHYSLM_F64 = 1, PHYSLM_I32 = 2, PHYSLM_BF16 = 3 };
 enum physlm_status { PHYSLM_OK = 0, PHYSLM_BAD_ARGUMENT = 1, PHYSLM_OUT_OF_MEMORY = 2, PHYSLM_DEVICE_LOST = 3 };
@@ -79,6 +80,12 @@ typedef struct {
   void (*release)(void* memory);
   // Waits until the host may read results; reports what went wrong since the last call. NULL where run() waits.
   int32_t (*synchronize)(void);
+  // Several processes with a device each; NULL in a library that knows no others. One process makes the group's id, all join
+  // with it, and then add vectors of equal length in the order of their ranks: the same bits in every process.
+  const char* (*group_unavailable)(void);  // NULL, or one sentence that says why not
+  int32_t (*group_id)(uint8_t* id);        // PHYSLM_GROUP_ID_BYTES
+  int32_t (*group_join)(const uint8_t* id, int32_t rank, int32_t size);
+  int32_t (*group_sum)(float* data, uint64_t n);  // waits; the device's memory
 } physlm_library;
 
 // The one symbol that a loaded library exports.

@@ -7,6 +7,7 @@
 
 #include "device-memory.h"
 #include "dispatch.h"
+#include "group.h"
 #include "libraries.h"
 #include "plan.h"
 #include "runtime.h"
@@ -124,9 +125,12 @@ bool export_all(napi_env env, napi_value to, const physlm_library* library, cons
 bool export_functions(napi_env env, napi_value to, const physlm_library* library) {
   const Function common[] = {{"manifest", manifest}, {"description", description}, {"addressModulo", address_modulo},
                              {"compile", compile}, {"run", run}, {"profile", profile}, {"launch", launch}};
+  const Function group[] = {{"groupUnavailable", group_unavailable}, {"groupId", group_id}, {"groupJoin", group_join},
+                            {"groupSum", group_sum}};
   const Function own_memory[] = {{"allocate", allocate}, {"synchronize", synchronize}};
   return export_all(env, to, library, common, sizeof common / sizeof *common) &&
-         (!library->allocate || export_all(env, to, library, own_memory, sizeof own_memory / sizeof *own_memory));
+         (!library->allocate || export_all(env, to, library, own_memory, sizeof own_memory / sizeof *own_memory)) &&
+         (!library->group_sum || export_all(env, to, library, group, sizeof group / sizeof *group));
 }
 
 napi_value init(napi_env env, napi_value exports) {

@@ -9,6 +9,7 @@
 
 #include "../cpp/signature.h"
 #include "kernel.h"
+#include "ranks.h"
 
 #define KERNEL(name, axes, n_attrs, in_place)                                                                         \
   int32_t name##_cuda(const physlm_tensor*, int32_t, physlm_tensor*, int32_t, const double*, int32_t, physlm_stream*);
@@ -202,6 +203,13 @@ uint64_t* problem_record(void) {
 extern "C" __attribute__((visibility("default"))) const physlm_library* physlm_cuda_library(void) {
   static const physlm_library library = {
       PHYSLM_ABI_VERSION, "cuda", platform_unavailable, platform_description, manifest, last_error, check, run,
-      profile,            drop_replay, allocate,        platform_release,     synchronize};
-  return &library;
+      profile,            drop_replay, allocate,        platform_release,     synchronize, group_unavailable,
+      group_id,           group_join,  group_sum};
+  // Without a GPU nobody needs NCCL: the processes of one machine add over pipes, unless a test says otherwise.
+  static const physlm_library alone = [] {
+    physlm_library copy = library;
+    copy.group_unavailable = nullptr, copy.group_id = nullptr, copy.group_join = nullptr, copy.group_sum = nullptr;
+    return copy;
+  }();
+  return platform_needs_nccl() ? &library : &alone;
 }

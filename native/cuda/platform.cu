@@ -4,6 +4,8 @@
 #include <cuda.h>
 #include <stdio.h>
 #include <string.h>
+#include <sched.h>
+#include <time.h>
 
 #include <set>
 
@@ -182,6 +184,21 @@ void* platform_allocate_scratch(size_t bytes) {
 cudaStream_t platform_stream(void) { return g_stream; }
 
 int32_t platform_launch_status(void) { return status_of(cudaGetLastError(), "launch"); }
+
+int32_t platform_flush(void) { return PHYSLM_OK; }
+
+bool platform_wait(double seconds) {
+  timespec begin, now;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  for (;;) {
+    if (cudaStreamQuery(g_stream) != cudaErrorNotReady) return true;  // an error is found by whoever synchronises
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if ((double)(now.tv_sec - begin.tv_sec) > seconds) return false;
+    sched_yield();
+  }
+}
+
+bool platform_needs_nccl(void) { return true; }
 
 int32_t platform_synchronize(void) { return status_of(cudaStreamSynchronize(g_stream), "synchronize"); }
 

@@ -42,6 +42,12 @@ cudaStream_t platform_stream(void);
 /** What the launches since the last call met, if it can be known without waiting. */
 int32_t platform_launch_status(void);
 int32_t platform_synchronize(void);
+/** Starts what was launched, before another library puts work on the stream. */
+int32_t platform_flush(void);
+/** Waits for the stream; false when it is not done within so many seconds. */
+bool platform_wait(double seconds);
+/** Whether processes reach each other's device memory through NCCL. */
+bool platform_needs_nccl(void);
 
 /** Names the work that is enqueued from here on, for messages. */
 void platform_name_work(const char* name);

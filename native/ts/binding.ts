@@ -74,6 +74,18 @@ export interface KernelLibrary {
    * @throws Error with what went wrong since the last call (a token out of range, a lost device).
    */
   synchronize?(): void;
+  /** Why this process cannot join others with a device each; undefined when it can. Absent where there is no such thing. */
+  groupUnavailable?(): string | undefined;
+  /** A name for a new group: 128 bytes that every process of it joins with. */
+  groupId?(): Uint8Array;
+  /** Waits for the other processes of the group. */
+  groupJoin?(id: Uint8Array, rank: number, size: number): void;
+  /**
+   * n floats of every process become their sum, added in the order of ranks: the same bits everywhere. Waits until it is done.
+   *
+   * @throws Error when another process has ended meanwhile.
+   */
+  groupSum?(buffer: ArrayBuffer, byteOffset: number, n: number): void;
 }
 
 /** The addon: the CPU kernels, and the way to those of other devices. */

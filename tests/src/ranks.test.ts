@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,6 +29,7 @@ beforeAll(async () => {
   script = join(outDir, 'child.mjs');
 });
 
+const addonPath = fileURLToPath(new URL('../../native/build/Release/physlm_native.node', import.meta.url));
 const temporary = (): string => mkdtempSync(join(tmpdir(), 'physlm-ranks-'));
 
 interface Asked {
@@ -72,11 +73,17 @@ const rankEnvironment = (rank: number, worldSize: number, meeting: string): Reco
 });
 
 /** Starts all ranks; `change` may make one of them different. */
-function startRanks(folder: string, worldSize: number, asked: Asked, change: (rank: number) => Asked = () => ({})) {
+function startRanks(
+  folder: string,
+  worldSize: number,
+  asked: Asked,
+  change: (rank: number, environment: Record<string, string>) => Asked = () => ({}),
+) {
   const meeting = join(temporary(), 'meet');
-  return Array.from({ length: worldSize }, (_, rank) =>
-    start(folder, { ...asked, environment: rankEnvironment(rank, worldSize, meeting), ...change(rank) }),
-  );
+  return Array.from({ length: worldSize }, (_, rank) => {
+    const environment = rankEnvironment(rank, worldSize, meeting);
+    return start(folder, { ...asked, environment, ...change(rank, environment) });
+  });
 }
 
 const last = (folder: string): Record<string, string> => {
@@ -115,6 +122,52 @@ describe.each([
       losses(together).forEach((loss, i) => {
         expect(loss).toBeCloseTo(losses(alone)[i]!, 12);
       });
+    },
+    60_000,
+  );
+});
+
+describe('ranks with a GPU each', () => {
+  const status = deviceStatus('cuda');
+  const played = join(temporary(), 'libnccl-played.so');
+  const source = fileURLToPath(new URL('./played-nccl.c', import.meta.url));
+  const compiled = spawnSync('cc', ['-O1', '-shared', '-fPIC', '-o', played, source]).status === 0;
+  const emulated = process.env.PHYSLM_CUDA_LIB?.includes('emulated') === true;
+  const reason = status.available && emulated && compiled ? '' : ' (skipped: the emulated library or cc is not here)';
+
+  it.skipIf(reason !== '').each([2, 3])(
+    `add through NCCL in the same order: %i ranks${reason}`,
+    async (worldSize) => {
+      const [together, alone] = [temporary(), temporary()];
+      const ranks = startRanks(together, worldSize, { device: 'cuda' }, (_, environment) => ({
+        environment: { ...environment, PHYSLM_NCCL: played },
+      }));
+      const single = await start(alone, { device: 'cuda', accumulate: worldSize }).answer;
+      for (const { answer } of ranks) expect(await answer).toEqual(single);
+      expect(single.code).toBe(0);
+      expect(last(together)).toEqual(last(alone));
+    },
+    60_000,
+  );
+
+  it.skipIf(reason !== '')(
+    `say what is missing without NCCL${reason}`,
+    async () => {
+      const missing = startRanks(temporary(), 2, { device: 'cuda' }, (rank, environment) => ({
+        environment: { ...environment, PHYSLM_NCCL: rank === 1 ? '/nowhere/libnccl.so.2' : played },
+      }));
+      const [able, unable] = await Promise.all(missing.map(({ answer }) => answer));
+      expect(unable!.errors).toMatch(
+        /^\[ranks\] several GPUs need NCCL, and \/nowhere\/libnccl\.so\.2 could not be loaded/,
+      );
+      expect(unable!.errors).toContain(
+        'Install it (libnccl2, or the Python package nvidia-nccl-cu13) or set PHYSLM_NCCL',
+      );
+      expect(able!.errors).toMatch(/^\[ranks\] 1 other ranks cannot join their GPUs/);
+      const [other] = startRanks(temporary(), 2, { device: 'cuda' }, (_, environment) => ({
+        environment: { ...environment, PHYSLM_NCCL: addonPath },
+      }));
+      expect((await other!.answer).errors).toMatch(/is no NCCL: it has no ncclGetUniqueId/);
     },
     60_000,
   );

@@ -91,6 +91,11 @@ int32_t platform_synchronize(void) {
   return run(works);
 }
 
+int32_t platform_flush(void) { return platform_synchronize(); }
+bool platform_wait(double) { return true; }
+// PHYSLM_NCCL lets tests play a group of GPUs with a library of their own.
+bool platform_needs_nccl(void) { return getenv("PHYSLM_NCCL") != nullptr; }
+
 void platform_name_work(const char* name) { g_name = name; }
 
 int32_t platform_begin_capture(void) {
