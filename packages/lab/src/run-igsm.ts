@@ -8,7 +8,7 @@ import { type IgsmProbeResults, igsmProbes, probeMeasures } from './igsm-probes.
 import { type Detector, perfectDetector, retryUponRegret } from './igsm-regret.js';
 import { type Failure, type Score, type Solved, solve, type Tally, tally } from './igsm-solving.js';
 import type { IgsmEvaluate, IgsmExperiment } from './recipes/igsm.js';
-import { type IgsmData, type IgsmTest, openIgsmData } from './recipes/igsm-data.js';
+import { type IgsmData, type IgsmTest, longEnough, openIgsmData } from './recipes/igsm-data.js';
 import type { Execution, Results, RunContext } from './recipes/recipe.js';
 
 /** A problem that is shown in the report. */
@@ -82,7 +82,8 @@ export async function runIgsm(experiment: IgsmExperiment, context: RunContext): 
     files: { 'tokenizer.json': `${JSON.stringify(data.tokenizer.toJSON())}\n` },
     evaluate: () => {
       const share = (use: string, options: Pick<IgsmOptions, 'op'>): number => {
-        const { nRight, n } = tally(solutions(model, data, data.test({ use, ...options }), N_LIVE));
+        const source = longEnough(data.test({ use, ...options }), options.op === undefined ? evaluate.opLeast : 1);
+        const { nRight, n } = tally(solutions(model, data, source, N_LIVE));
         return nRight / n;
       };
       return { accuracy: share('live', {}), accuracyMax: share('live max', { op: experiment.data.opMax }) };
@@ -160,13 +161,16 @@ interface CellWanted {
  * What is solved: natural problems; natural ones with the templates of training; each number of operations from 2 (one operation has
  * hardly a template to hold out); asked-again ones; unseen families, with their own worlds and with those of training.
  */
-function cellsOf({ data: { opMax }, evaluate: { opTest, reask } }: IgsmExperiment, data: IgsmData): CellWanted[] {
+function cellsOf(
+  { data: { opMax }, evaluate: { opLeast, opTest, reask } }: IgsmExperiment,
+  data: IgsmData,
+): CellWanted[] {
   const ops = [...Array.from({ length: Math.max(0, opMax - 1) }, (_, i) => i + 2), ...opTest];
   const cell = (name: string, op: number | null, more: Partial<IgsmTest> = {}, isDecoded = false): CellWanted => ({
     name,
     op,
     isDecoded,
-    source: () => data.test({ use: name, ...(op !== null && { op }), ...more }),
+    source: () => longEnough(data.test({ use: name, ...(op !== null && { op }), ...more }), op === null ? opLeast : 1),
   });
   const worlds = data.families.flatMap((family) => family.worlds);
   return [

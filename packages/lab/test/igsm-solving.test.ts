@@ -3,7 +3,7 @@ import { phraseTokenizer, templateFamily } from '@physlm/data/igsm';
 import { describe, expect, test } from 'vitest';
 import { scoreSolution, tally } from '../src/igsm-solving.js';
 import { igsmRecipe } from '../src/recipes/igsm.js';
-import { openIgsmData } from '../src/recipes/igsm-data.js';
+import { longEnough, openIgsmData } from '../src/recipes/igsm-data.js';
 
 const { data: config } = igsmRecipe({ scale: 'laptop', seed: 3, parameters: {} });
 const data = openIgsmData(config, 3);
@@ -148,4 +148,13 @@ describe('parameters of igsm', () => {
       expect(source.document(i).op).toBe(4);
     }
   });
+});
+
+test('problems of at least so many operations, in their order', () => {
+  const natural = data.test({ use: 'natural' });
+  const long = longEnough(natural, 3);
+  const wanted = Array.from({ length: 80 }, (_, i) => natural.document(i)).filter(({ op }) => op >= 3);
+  expect(wanted.length).toBeGreaterThan(10);
+  for (const [i, { prompt }] of wanted.entries()) expect(long.document(i)).toMatchObject({ index: i, prompt });
+  expect(longEnough(natural, 1)).toBe(natural);
 });

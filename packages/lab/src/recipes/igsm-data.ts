@@ -140,6 +140,25 @@ export function openIgsmData(config: IgsmDataConfig, seed: number): IgsmData {
   };
 }
 
+/**
+ * The problems of a source that have at least so many operations, in its order. One and two operations have three solution
+ * templates in all to hold out, which say nothing about problems as in training when most of these are so short.
+ */
+export function longEnough(source: Igsm, least: number): Igsm {
+  if (least <= 1) return source;
+  const places: number[] = [];
+  let next = 0;
+  return {
+    ...source,
+    document(index) {
+      while (places.length <= index) {
+        if (source.document(next++).op >= least) places.push(next - 1);
+      }
+      return { ...source.document(places[index]!), index };
+    },
+  };
+}
+
 /** A seed that belongs to a name and to no training run: those are small numbers. */
 function seedOf(name: string): number {
   let hash = 0;

@@ -39,7 +39,7 @@ export function igsmReport(experiment: IgsmExperiment, results: IgsmResults): Re
         'sentences that end in BACK, for each correct solution.',
       columns: ['', 'problems', 'solved', 'unnecessary', 'extra operations', 'taken back'],
       rows: cells.map((cell) => [
-        cellName(cell, data.opMax),
+        cellName(cell, data.opMax, evaluate.opLeast),
         count(cell.n),
         `${percent(cell.nRight / cell.n)}${interval(`accuracy.${cell.name}`)}`,
         decimals(cell.unnecessaryParameters),
@@ -62,19 +62,20 @@ export function igsmReport(experiment: IgsmExperiment, results: IgsmResults): Re
   };
 }
 
-function cellName({ name, op }: Pick<SolvedCell, 'name' | 'op'>, opMax: number): string {
+function cellName({ name, op }: Pick<SolvedCell, 'name' | 'op'>, opMax: number, opLeast: number): string {
   const how = {
     'beam.': 'with a beam',
     'perfect.': 'going back, perfect detector',
     'regret.': 'going back, regret probe',
   };
   for (const [prefix, words] of Object.entries(how)) {
-    if (name.startsWith(prefix)) return `   ${words}: ${cellName({ name: name.slice(prefix.length), op }, opMax)}`;
+    if (name.startsWith(prefix))
+      return `   ${words}: ${cellName({ name: name.slice(prefix.length), op }, opMax, opLeast)}`;
   }
   if (name === 'seen') return 'the same with the templates of training';
   if (name.startsWith('unseen.')) return `${name.slice(7)}, never trained on`;
   if (name.startsWith('wording.')) return `wording of ${name.slice(8)}, worlds of training`;
-  if (name === 'in') return `as in training, up to ${opMax} operations`;
+  if (name === 'in') return `as in training, ${opLeast} to ${opMax} operations`;
   if (name === 'reask') return `another question about problems of ${op} operations`;
   if (op === null) return name;
   return `${op} operations${op === opMax ? ', the most in training' : op > opMax ? ', beyond training' : ''}`;

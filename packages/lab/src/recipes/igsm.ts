@@ -42,6 +42,8 @@ interface IgsmScale {
 export interface IgsmEvaluate {
   /** Problems for each accuracy. */
   readonly nProblem: number;
+  /** Fewest operations of problems as in training that are tested: where few are longer, short ones would be most of a test. */
+  readonly opLeast: number;
   /** Operations beyond training. */
   readonly opTest: readonly number[];
   /** Whether finished problems of the smallest of these are asked another question. */
@@ -72,6 +74,7 @@ export interface IgsmFinetune {
 }
 
 const quick = {
+  opLeast: 3,
   reask: true,
   nBeam: 0,
   nRetry: 0,
@@ -85,6 +88,7 @@ const quick = {
 /** What a law about probes or going back measures besides; its sizes are the papers' where they say them. */
 const large = {
   ...quick,
+  opLeast: 1,
   nProbeStep: 10_000,
   probeBatch: 256,
   nProbeProblem: 200_000,
@@ -215,6 +219,7 @@ export const igsmParameters = z.strictObject({
     .optional()
     .describe('a token for each phrase and parameter, phrase and item, word and item, or GPT-2 tokens'),
   opMax: count(1).max(52).optional().describe('most operations in training'),
+  opLeast: count(1).optional().describe('fewest operations of problems as in training that are tested'),
   opTest: z.union([z.string(), z.number()]).optional().describe('operations of tests beyond training, as 6+7+8'),
   ipMax: count(2).max(48).optional().describe('most instance parameters (sentences) of a problem'),
   modulus: count(2).max(1000).optional().describe('arithmetic is modulo this'),
@@ -227,6 +232,7 @@ export const igsmParameters = z.strictObject({
   nLayer: count(1).optional().describe('layers of the model'),
   dModel: count(2).optional().describe('width of the model'),
   nHead: count(1).optional().describe('attention heads'),
+  dRotary: count(2).optional().describe('dimensions of each head that rotary positions turn'),
   nCtx: count(16).optional().describe('tokens in a training window; longer problems are left out'),
   nCtxTest: count(16).optional().describe('most tokens of a problem in tests; longer problems are left out'),
   packing: z.enum(PACKINGS).optional().describe('problems in a window: as many as fit, or one'),
@@ -287,6 +293,9 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     if (Number.isInteger(op) && op > opMax && op <= 52) continue;
     problems.push({ path: 'opTest', expected: `integers beyond opMax ${opMax}, up to 52, as 6+7+8`, got: `${op}` });
   }
+  if (setting.opLeast > opMax) {
+    problems.push({ path: 'opLeast', expected: `at most opMax ${opMax}`, got: `${setting.opLeast}` });
+  }
   if (given.retry === undefined && (given.retryRate !== undefined || given.retryMask !== undefined)) {
     const expected = `a kind of mistakes, one of ${RETRY_KINDS.join(', ')}`;
     problems.push({
@@ -331,7 +340,10 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     // Room for the longest problem of a test and a solution as long.
     nCtx: Math.max(nCtx, 2 * setting.nCtxTest),
     dModel,
-    ...(!isLarge && { dRotary: dModel / nHead, initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)) }),
+    ...(!isLarge && {
+      dRotary: given.dRotary ?? dModel / nHead,
+      initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)),
+    }),
   });
   problems.push(...modelProblems(model));
   if (problems.length > 0) throw new ConfigError(problems);
@@ -349,7 +361,8 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     keepCheckpoints: 1,
     evaluateAt: [...new Set([0.1, 0.2, 0.4, 0.7, 1].map((share) => Math.max(1, Math.round(share * nStep))))],
   };
-  const { nProblem, reask, nBeam, nRetry, nProbeStep, probeBatch, nProbeProblem, nProbeTest, probeLayers } = setting;
+  const { nProblem, opLeast, reask, nBeam, nRetry, nProbeStep, probeBatch, nProbeProblem, nProbeTest, probeLayers } =
+    setting;
   const mistakes = data.retry && `${data.retry.kind}${data.retry.rate}`;
   const tuned = given.finetune && `${given.finetune}${given.rank ?? ''}`;
   const what = [families.join('+'), `op${opMax}`, data.layout, mistakes, tuned].filter((word) => word !== undefined);
@@ -365,6 +378,7 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     train,
     evaluate: {
       nProblem,
+      opLeast,
       opTest,
       reask,
       nBeam,
