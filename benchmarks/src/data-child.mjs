@@ -3,6 +3,7 @@ import { Rng } from '@physlm/base';
 import { Gpt2Tokenizer, packWindows } from '@physlm/data';
 import { biographies, bioS, gpt2TokenizerForBioS, wordTokenizerFor } from '@physlm/data/bio';
 import { compactTokenizer, igsm, templateFamily, verifySolution } from '@physlm/data/igsm';
+import { entries, knowledgeGpt2, knowledgeWords, questions } from '@physlm/data/knowledge';
 
 const [seconds, nSample] = process.argv.slice(2).map(Number);
 const population = bioS({ nPeople: 20_000, seed: 1 });
@@ -54,6 +55,28 @@ for (const [name, tokenizer] of Object.entries(tokenizers)) {
     windows.window(i, ids, targets);
     return { tokens: nCtx };
   };
+}
+// Static biographies and questions of Part 3.1, with spans; their tokenizers also know the words of questions.
+for (const [name, tokenizer] of Object.entries({
+  words: knowledgeWords('bioS'),
+  'GPT-2 of knowledge': knowledgeGpt2(),
+})) {
+  const people = Int32Array.from({ length: population.nPeople }, (_, i) => i);
+  const sources = {
+    'render entries, multi5+permute': entries(population, { augmentation: 'multi5+permute', tokenizer, seed: 1 }),
+    'render questions': questions(population, { tokenizer, seed: 1, people, tasks: ['extraction'] }),
+  };
+  for (const [job, source] of Object.entries(sources)) {
+    jobs[`${job}, ${name}`] = (i) => {
+      let tokens = 0;
+      for (let k = 0; k < 100; k++) tokens += source.document(100 * i + k).tokens.length;
+      return { texts: 100, tokens };
+    };
+    const { text, tokens } = source.document(7);
+    if (tokenizer.decode(tokens) !== text || `${tokenizer.encode(text)}` !== `${tokens}`) {
+      throw new Error(`${job}, ${name}: tokens are not those of the text`);
+    }
+  }
 }
 // Problems of iGSM-med, of any template, and the verifier on their own solutions, text to verdict.
 const problems = igsm({ tokenizer: compactTokenizer([templateFamily('numbers')]), seed: 1 });
