@@ -14,6 +14,7 @@ import { type IgsmExperiment, igsmParameters, igsmRecipe, igsmScales } from './i
 import { igsmReport } from './igsm-report.js';
 import { type KnowledgeExperiment, knowledge, knowledgeParameters, knowledgeScales } from './knowledge.js';
 import { knowledgeReport } from './knowledge-report.js';
+import { knowledgeSweep } from './knowledge-sweep.js';
 import { type Recipe, type ScaleName, scaleNames } from './recipe.js';
 
 const capacityRecipe: Recipe<CapacityExperiment, CapacityResults> = {
@@ -50,6 +51,7 @@ const knowledgeRecipe: Recipe<KnowledgeExperiment, KnowledgeResults> = {
   experiment: knowledge,
   execute: runKnowledge,
   report: knowledgeReport,
+  sweep: knowledgeSweep,
 };
 
 const igsmEntry: Recipe<IgsmExperiment, IgsmResults> = {

@@ -29,7 +29,7 @@ export const knowledgeCelebrities: Law = {
   id: 'knowledge-celebrities',
   part: '3.1',
   claim: 'Many texts about celebrities make facts about everyone else extractable.',
-  source: source('Section 6, Figure 8'),
+  source: source('Section 6, Appendix G'),
   paper: {
     text: 'bioS: the minority has one text each (permute1), and is never asked about in training: 4.4 % alone, 86.8 % beside celebrities with five texts each',
     unit: 'whole answers about the minority, with celebrities above without',

@@ -11,7 +11,7 @@ const scale = (gap: number): LawScale => ({
   ],
 });
 
-/** L7. @see arXiv:2309.14316, Section 5.1, Appendix A.1. */
+/** L7. @see arXiv:2309.14316, Section 5.1, Appendix E. */
 export const knowledgeCouples: Law = {
   id: 'knowledge-couples',
   part: '3.1',

@@ -17,12 +17,12 @@ const scale = (gap: number): LawScale => ({
   ],
 });
 
-/** L4. @see arXiv:2309.14316, Section 3 and Appendix D. */
+/** L4. @see arXiv:2309.14316, Section 4 and Appendix D. */
 export const knowledgeLowRank: Law = {
   id: 'knowledge-low-rank',
   part: '3.1',
   claim: 'To be asked, a model needs little: updates of low rank, of the embedding above all.',
-  source: source('Section 3, Figure 2, Appendix D'),
+  source: source('Section 4, Figure 2, Appendix D'),
   paper: {
     text: 'bioS multi5+permute: an update of the embedding of rank 128 is needed, while rank 2 to 32 of query and value is all the same; full finetuning is worse',
     unit: 'whole answers about P_test, with an update of the embedding above without',

@@ -18,12 +18,12 @@ const scale = (biography: number, taught: number, above: number): LawScale => ({
   ],
 });
 
-/** L1. @see arXiv:2309.14316, Section 3, Figure 3. */
+/** L1. @see arXiv:2309.14316, Section 4, Figure 3. */
 export const knowledgeMemory: Law = {
   id: 'knowledge-memory',
   part: '3.1',
   claim: 'Facts that are read in one wording only are memorised, and cannot be asked for.',
-  source: source('Section 3, Figure 3'),
+  source: source('Section 4, Figure 3'),
   paper: {
     text: 'bioS single, GPT-2 small: facts in biographies above 99 %, answers about P_train about 99 %, about P_test 9.7 %, near the commonest answer but for birth dates',
     unit: 'whole answers about P_test above the commonest answer, without birth dates',

@@ -37,12 +37,12 @@ function halfway(curve: readonly KnowledgePoint[], of: keyof KnowledgePoint): nu
   return a.step + ((b.step - a.step) * (half - a.value)) / (b.value - a.value);
 }
 
-/** L3. @see arXiv:2309.14316, Section 3, Figures 1 and 2. */
+/** L3. @see arXiv:2309.14316, Section 3, Figure 1. */
 export const knowledgeMixed: Law = {
   id: 'knowledge-mixed',
   part: '3.1',
   claim: 'Questions among the biographies make facts of other people extractable, without any augmentation.',
-  source: source('Section 3, Figures 1 and 2'),
+  source: source('Section 3, Figure 1'),
   paper: {
     text: 'bioS single: 86.6 % with four questions in five, 24.5 % with one in ten, 9.7 % when asked afterwards; answers about P_train are learnt first, those about P_test last',
     unit: 'whole answers about P_test, mixed training above finetuning',
