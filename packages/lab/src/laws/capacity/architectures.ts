@@ -20,5 +20,15 @@ export const often = (shape: keyof typeof shapes): LawMember => capacityRun({ ..
 export const seldomAt = (shape: keyof typeof shapes, lrPeak: number): LawMember =>
   capacityRun({ ...shapes[shape], ...seldom, lrPeak });
 
+/** What one processor can train: 900 exposures for 1000, 150 for 100. */
+export const tinyGated = {
+  'gpt often': capacityRun({ exposures: 900 }),
+  'gated often': capacityRun({ ...shapes.gated, exposures: 900 }),
+  'gpt seldom': capacityRun({ exposures: 150, batchSize: 8 }),
+  'gated seldom, 3e-3': capacityRun({ ...shapes.gated, exposures: 150, batchSize: 8, lrPeak: 3e-3 }),
+  'gated seldom, 5e-3': capacityRun({ ...shapes.gated, exposures: 150, batchSize: 8, lrPeak: 5e-3 }),
+  'gated seldom, 8e-3': capacityRun({ ...shapes.gated, exposures: 150, batchSize: 8 }),
+} as const;
+
 /** GPT at the scale's own learning rate and 100 exposures: the run that every shape is compared with. */
 export const seldomGpt: LawMember = capacityRun(seldom);
