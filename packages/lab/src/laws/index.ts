@@ -61,6 +61,12 @@ import { knowledgeMemory } from './knowledge/knowledge-memory.js';
 import { knowledgeMixed } from './knowledge/knowledge-mixed.js';
 import { knowledgePProbe } from './knowledge/knowledge-p-probe.js';
 import { knowledgeQProbe } from './knowledge/knowledge-q-probe.js';
+import { manipulationClassification } from './knowledge/manipulation-classification.js';
+import { manipulationComparison } from './knowledge/manipulation-comparison.js';
+import { manipulationDualRetrieval } from './knowledge/manipulation-dual-retrieval.js';
+import { manipulationInverse } from './knowledge/manipulation-inverse.js';
+import { manipulationPartialRetrieval } from './knowledge/manipulation-partial-retrieval.js';
+import { manipulationTaughtWithHints } from './knowledge/manipulation-taught-with-hints.js';
 import { type Law, settingOf } from './law.js';
 
 /** Every law, in the order of the papers. */
@@ -111,6 +117,12 @@ export const laws: readonly Law[] = [
   knowledgeCouples,
   knowledgeCelebrities,
   knowledgeEncoders,
+  manipulationDualRetrieval,
+  manipulationPartialRetrieval,
+  manipulationClassification,
+  manipulationComparison,
+  manipulationTaughtWithHints,
+  manipulationInverse,
   capacityTwoBits,
   capacityPeak,
   capacityLinear,

@@ -4,6 +4,7 @@ import type { BarFigure, Figure, HeatFigure, LineFigure, ReportDocument, Table }
 import { count, percent } from '../report/number-format.js';
 import type { KnowledgePoint, KnowledgeResults, Side } from '../run-knowledge.js';
 import type { KnowledgeExperiment } from './knowledge.js';
+import { hintFigures } from './knowledge-manipulation-report.js';
 
 /** Facts as the figures call them. */
 const NAMES: Readonly<Record<Attribute, string>> = {
@@ -77,7 +78,7 @@ export function knowledgeReport(experiment: KnowledgeExperiment, results: Knowle
       ],
     },
     figures: [
-      ...(answers === null ? [] : [answersFigure(answers, extraction)]),
+      ...(answers === null ? [] : [answersFigure(answers, extraction), ...hintFigures(answers.test, nameOf)]),
       ...(pProbe === null ? [] : pFigures(pProbe)),
       ...(qProbe === null ? [] : [qFigure(qProbe, answers)]),
       ...(curve.length > 1 ? [learningFigure(curve)] : []),

@@ -1,0 +1,78 @@
+// What the laws of Part 3.2 share: their runs, and how they read numbers off them.
+import { invariant } from '@physlm/base';
+import { answersFromHints } from '../../hinted-answers.js';
+import { knowledgeScales } from '../../recipes/knowledge.js';
+import type { Interval, Results, ScaleName } from '../../recipes/recipe.js';
+import type { Law, LawMember } from '../law.js';
+
+type Parameters = Readonly<Record<string, unknown>>;
+
+/** The texts in which facts are stored with the name: all tasks but those about the texts start from this pretraining. */
+const STORED = 'multi5+permute';
+
+/** A model that is taught one kind of task after it has read biographies: finetunings of equal texts share their pretraining. */
+export const taught = (tasks: string, rest: Parameters = {}): LawMember => ({
+  recipe: 'knowledge',
+  parameters: { augmentation: STORED, tasks, probes: 'none', ...rest },
+});
+
+/** The same run as the laws of Part 3.1 have: extraction, with all probes. */
+export const extraction: LawMember = { recipe: 'knowledge', parameters: { augmentation: STORED } };
+
+/** Finetuning for functions of facts, where the paper differs from its finetuning for facts. */
+export const forFunctions = (scale: ScaleName): Parameters =>
+  scale === 'gpu' || scale === 'paper' ? { rank: 16, finetuneLr: 1e-3 } : {};
+
+/** Half of the answers of training state the facts first. */
+export const HINTED = { hintShare: 0.5 } as const;
+
+/** This share of P_train is asked about. */
+export const asking = (scale: ScaleName, share: number): Parameters =>
+  share === 1 ? {} : { nTrain: Math.max(2, Math.round(share * Math.floor(knowledgeScales[scale].nPeople / 2))) };
+
+export const source = (section: string): Law['source'] => ({ paper: 'arXiv:2309.14402', section });
+
+/** A measure that must be there. */
+export function read(results: Results | undefined, name: string): number {
+  const value = results?.measures[name];
+  invariant(value !== undefined, `knowledge results without ${name}`);
+  return value;
+}
+
+/** A share with its interval; without width when it has none. */
+export type Share = readonly [number, Interval];
+
+export function share(results: Results | undefined, name: string): Share {
+  const value = read(results, name);
+  return [value, results?.intervals[name] ?? { low: value, high: value }];
+}
+
+/** The interval of a − b, independent shares. */
+export function differenceInterval([a, aInterval]: Share, [b, bInterval]: Share): Interval {
+  const half = ({ low, high }: Interval): number => (high - low) / 2;
+  const width = Math.hypot(half(aInterval), half(bInterval));
+  return { low: a - b - width, high: a - b + width };
+}
+
+/** How a model that was taught a task with hints answers about P_test. */
+export interface HintedAnswers {
+  /** When it states the facts first, and when it does not. */
+  readonly withHint: number;
+  readonly without: number;
+  /** Whole hints that are right, and the answers that they let expect. */
+  readonly hint: number;
+  readonly predicted: number;
+  readonly chance: number;
+}
+
+export function hintedAnswers(results: Results | undefined, task: string): HintedAnswers {
+  const hint = read(results, `hint.test.${task}`);
+  const chance = read(results, `majority.test.${task}`);
+  return {
+    withHint: read(results, `hinted.test.${task}`),
+    without: read(results, `exact.test.${task}`),
+    hint,
+    predicted: answersFromHints(hint, chance),
+    chance,
+  };
+}
