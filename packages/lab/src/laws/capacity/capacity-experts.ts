@@ -15,10 +15,6 @@ export const capacityExperts: Law = {
     unit: "a dense model's bits per parameter over those of 32 experts, parameters in total about equal",
   },
   scales: {
-    laptop: {
-      members: { dense: capacityRun(), experts: capacityRun({ nExpert: 32, dModel: 16 }) },
-      expect: costs(2.5, 'experts store facts too, each those of the tokens that come to it; small ones lose more'),
-    },
     gpu: {
       members: { dense: capacityRun(), experts: capacityRun({ nExpert: 32, dModel: 96, dHead: 48, lrPeak: 2e-3 }) },
       expect: costs(1.8, 'for its size a mixture of experts stores little less than a dense model'),

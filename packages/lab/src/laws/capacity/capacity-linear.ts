@@ -9,7 +9,7 @@ const growth = (atLeast: number, atMost: number, tests: string) => ({ measure: '
 /** Models that are shown at least this many bits per parameter are limited by their size, not by their data. */
 const LIMITED = 2.5;
 
-/** C2: the exponent among models at their limit. @see arXiv:2404.05405, Result 1, Figure 1(a). */
+/** C2: the exponent among models that are shown more than they can store. @see arXiv:2404.05405, Result 1, Figure 1(a). */
 export const capacityLinear: Law = {
   id: 'capacity-linear',
   part: '3.3',
@@ -17,7 +17,7 @@ export const capacityLinear: Law = {
   source: source('Section 4, Result 1, Figure 1(a)'),
   paper: {
     text: '1.0: points of models at their limit lie along the line of 2 bits per parameter, from 1 million to half a billion',
-    unit: 'exponent of stored bits against parameters, among models that are shown 2.5 bits per parameter or more',
+    unit: 'exponent of bits against parameters at the limit',
   },
   scales: {
     tiny: {

@@ -18,7 +18,7 @@ export const capacityPeak: Law = {
   source: source('Section 4, Result 1, Figure 1(a)'),
   paper: {
     text: '2 bits per parameter or a little more at the peak (1.93 to 2.35 for 50,000 to 200,000 people), never above 2.3',
-    unit: 'bits per parameter of the model that stores most',
+    unit: 'bits per parameter at the peak',
   },
   scales: {
     tiny: {
