@@ -115,6 +115,35 @@ def check_tails(R, I, O):
         expect(f"linearSiluGate {label}", got, a / (1 + np.exp(-a)) * u, 2 * BOUND["bf16"])  # may round the gates first
 
 
+def turned(x, positions, heads, K, D, base, direction):
+    """Rotary positions in doubles: x [B, T, P], the first `heads` heads of K, pairs (i, i + D/2)."""
+    y, half = x.copy(), D // 2
+    angle = positions[:, None] * base ** (-np.arange(half) / half)
+    c, s = np.cos(angle), direction * np.sin(angle)
+    for h in range(heads):
+        a, b = x[..., h * K : h * K + half], x[..., h * K + half : h * K + D]
+        y[..., h * K : h * K + half], y[..., h * K + half : h * K + D] = a * c - b * s, b * c + a * s
+    return y
+
+
+def check_rotary(B, T, H, G, K, D):
+    """Rotary positions in the product before attention, and turned back in its gradients."""
+    I, P, base = 72, (H + 2 * G) * K, 10000.0
+    positions = np.arange(T, dtype=np.int32) + 3
+    x, w, b = rounded(normal(B * T, I)), rounded(normal(P, I) / np.sqrt(I)), rounded(normal(P))
+    half = lambda *arrays: [(a.astype(np.float32), "bf16") for a in arrays]
+    label = f"B{B} T{T} H{H} G{G} K{K} D{D}"
+    ins = half(x, w) + [(b.astype(np.float32), "f32"), (positions, "i32")]
+    (y,) = run("linearBiasRotary_forward", ins, [((B * T, P), "bf16")], [H + G, K, D, base])
+    wanted = turned((x @ w.T + b).reshape(B, T, P), positions, H + G, K, D, base, 1)
+    expect(f"linearBiasRotary {label}", y, wanted.reshape(B * T, P), 2 * BOUND["bf16"])
+    qkv, d = rounded(normal(B, T, P)), rounded(normal(B, T, H * K))
+    o, lse, grad = attention(qkv, d, H, G, K, K**-0.5)
+    ins = half(qkv, o) + [(lse.astype(np.float32), "f32")] + half(d) + [(positions, "i32")]
+    (dqkv,) = run("attentionOfRotary_backward", ins, [((B, T, P), "bf16")], [H, G, K, K**-0.5, 1, D, base])
+    expect(f"attentionOfRotary {label}", dqkv, turned(grad, positions, H + G, K, D, base, -1), 1e-2)
+
+
 def attention(qkv, d, H, G, K, scale):
     """Causal attention and its gradients in doubles; qkv [B, T, (H+2G)K], d [B, T, HK]."""
     B, T, _ = qkv.shape
@@ -424,6 +453,7 @@ HEADS = [
 WHOLE = [
     (64, 64, 64), (127, 129, 65), (128, 192, 64), (200, 256, 1000), (1000, 2304, 768), (4096, 768, 3072), (768, 768, 8192),
 ]  # fmt: skip
+TURNS = [(2, 50, 2, 2, 64, 16), (1, 70, 4, 2, 32, 32), (1, 65, 2, 1, 64, 64), (4, 512, 12, 12, 64, 16)]
 TAILS = [(64, 32, 64), (200, 72, 136), (1000, 192, 768), (130, 40, 44), (64, 64, 1104), (4096, 768, 3072), (4096, 3072, 768)]
 
 KINDS = ("f32", "bf16")
@@ -452,6 +482,7 @@ def gemm():
 
 def epilogue():
     each(check_tails, [(70, 40, 136), (130, 192, 64)] if part.small else TAILS)
+    each(check_rotary, TURNS[:1] if part.small else TURNS)
 
 
 def epilogue_again():

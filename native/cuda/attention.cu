@@ -3,6 +3,9 @@
 // gradients of keys and values and one for those of queries: every gradient has one owner that adds in a fixed order, so
 // results are bitwise reproducible. Scratch: B·H·T floats.
 #include "attention.h"
+#include "rotary.h"
+
+OP(rotary_backward);
 
 namespace {
 
@@ -205,6 +208,22 @@ int32_t read_heads(Attention& a, const double* attrs) {
 
 bool aligned(const Floats& x) { return (uintptr_t)x.data % 16 == 0; }
 
+/** What the gradients of attention are computed from; a.B·a.T is 0 when there is nothing to do. */
+int32_t read_backward(const physlm_tensor* in, physlm_tensor* out, const double* attrs, Attention& a) {
+  a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
+  a.causal = attrs[4] != 0;
+  if (int32_t status = read_heads(a, attrs)) return status;
+  if (int32_t status = expect("o columns", a.H * a.K, axis(in[1], 1))) return status;
+  if (int32_t status = expect("lse heads", a.H, axis(in[2], 2))) return status;
+  a.qkv = floats(in[0]);
+  a.o = floats(in[1]);
+  a.lse = static_cast<float*>(in[2].data);
+  a.dO = floats(in[3]);
+  a.dqkv = floats(out[0]);
+  a.chunks = a.K % 8 == 0 && aligned(a.qkv) && aligned(a.dO);
+  return PHYSLM_OK;
+}
+
 }  // namespace
 
 void head_products(Floats x, Floats y, int64_t B, int64_t T, int64_t H, int64_t K, float* products) {
@@ -244,21 +263,30 @@ OP(attention_forward) {
 
 OP(attention_backward) {
   if (!out[0].data) return PHYSLM_OK;
-  Attention a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
-  a.causal = attrs[4] != 0;
-  if (int32_t status = read_heads(a, attrs)) return status;
-  if (int32_t status = expect("o columns", a.H * a.K, axis(in[1], 1))) return status;
-  if (int32_t status = expect("lse heads", a.H, axis(in[2], 2))) return status;
-  a.qkv = floats(in[0]);
-  a.o = floats(in[1]);
-  a.lse = static_cast<float*>(in[2].data);
-  a.dO = floats(in[3]);
-  a.dqkv = floats(out[0]);
-  a.chunks = a.K % 8 == 0 && aligned(a.qkv) && aligned(a.dO);
+  Attention a;
+  if (int32_t status = read_backward(in, out, attrs, a)) return status;
   if (a.B * a.T == 0) return PHYSLM_OK;
   if (suits_backward_sm90(a)) return attend_backward_sm90(a);
   a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
   if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
   head_products(a.dO, a.o, a.B, a.T, a.H, a.K, a.delta);
   return a.qkv.half && a.K <= 128 ? attend_backward_bf16(a) : attend_backward_f32(a);
+}
+
+// The same for rows that rotary positions turned, with the gradients turned back; attrs[5…]: dRotary and base.
+OP(attentionOfRotary_backward) {
+  if (!out[0].data) return PHYSLM_OK;
+  Attention a;
+  if (int32_t status = read_backward(in, out, attrs, a)) return status;
+  if (int32_t status = expect("positions", a.T, elements(in[4]))) return status;
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  a.half = (int)attrs[5] / 2;
+  if (a.half > 0 && suits_backward_sm90(a)) {
+    a.turns = rotary_turns(static_cast<const int32_t*>(in[4].data), a.T, a.half, attrs[6]);
+    return a.turns ? attend_backward_sm90(a) : PHYSLM_OUT_OF_MEMORY;
+  }
+  if (int32_t status = attention_backward_cuda(in, 4, out, 1, attrs, 5, nullptr)) return status;
+  const physlm_tensor turned[2] = {in[4], out[0]};
+  const double turn[4] = {(double)(a.H + a.G), (double)a.K, attrs[5], attrs[6]};
+  return rotary_backward_cuda(turned, 2, out, 1, turn, 4, nullptr);
 }

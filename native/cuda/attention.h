@@ -12,6 +12,8 @@ struct Attention {
   Floats qkv, o, dO, dqkv;  // rows of P; rows of H·K for o and dO
   float* lse;               // [B][H][T], nats
   float* delta;             // [B][H][T], Σ dO·o; scratch
+  const float* turns;       // cosines and sines [T][half][2] of rotary positions that the gradients turn back by; or null
+  int half;
   int chunks;               // whether heads can be read 16 bytes at a time
 };
 

@@ -220,6 +220,40 @@ DEVICE void write_rows(const Floats& x, int64_t base, int64_t stride, int first,
   }
 }
 
+/** Turns rows t and t + 8 of a head's gradients back; pairs are kHalf columns apart, which one thread holds. */
+template <int kD, int kHalf>
+DEVICE void turn_back_by(const Attention& a, int t, float (&total)[kD / 2]) {
+  static_assert(kHalf % 8 == 0, "pairs in one thread");
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    if (t + 8 * r >= a.T) return;
+    const float4* const turns = reinterpret_cast<const float4*>(a.turns + ((int64_t)(t + 8 * r) * kHalf + 2 * (lane_index() % 4)) * 2);
+#pragma unroll
+    for (int n = 0; n < kHalf / 8; n++) {
+      const float4 two = turns[4 * n];
+      const float by[4] = {two.x, two.y, two.z, two.w};
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        float &low = total[4 * n + 2 * r + e], &high = total[4 * n + kHalf / 2 + 2 * r + e];
+        const float was = low;
+        low = was * by[2 * e] + high * by[2 * e + 1];
+        high = high * by[2 * e] - was * by[2 * e + 1];
+      }
+    }
+  }
+}
+/** Whole heads of 32 and 64, and the first quarter of heads of 64. */
+template <int kD>
+DEVICE void turn_back(const Attention& a, int t, float (&total)[kD / 2]) {
+  if constexpr (kD < 128) {
+    if (!a.turns) return;
+    if (a.half == kD / 2)
+      turn_back_by<kD, kD / 2>(a, t, total);
+    else if constexpr (kD == 64)
+      turn_back_by<kD, kD / 8>(a, t, total);
+  }
+}
+
 /** First column of query, key and value heads in packed rows. */
 template <int kD>
 DEVICE int query_column(const Attention&, int h) {
@@ -499,6 +533,7 @@ __global__ void __launch_bounds__(Layout<kD, kQueries>::threads, 1)
       gpu::wgmma_wait<0>();
       gpu::wgmma_results(dq);
       room.release(at++);
+      turn_back<kD>(a, t, dq);
       write_rows<kD>(a.dqkv, b * a.T * a.P + query_column<kD>(a, h), a.P, q0 + row0, a.T, dq, a.scale, a.scale);
     }
   }
@@ -694,6 +729,7 @@ __global__ void __launch_bounds__(Layout<kD, kKeys>::threads, 1)
         }
       }
       if (!kInRegisters) room.release_held(mine);
+      turn_back<kD>(a, k0 + row0 + lane / 4, dk);
       write_rows<kD>(a.dqkv, b * a.T * a.P + key_column<kD>(a, g), a.P, k0 + row0, a.T, dk, a.scale, a.scale);
       write_rows<kD>(a.dqkv, b * a.T * a.P + value_column<kD>(a, g), a.P, k0 + row0, a.T, dv, 1.0f, 1.0f);
     }
@@ -746,7 +782,8 @@ bool suits_sm90(const Attention& a) {
 int32_t attend_sm90(const Attention& a) { return a.K == 32 ? forward<32>(a) : a.K == 64 ? forward<64>(a) : forward<128>(a); }
 
 bool suits_backward_sm90(const Attention& a) {
-  return hopper_for("attention_backward") && suits(a) && by_tma(a.o) && by_tma(a.dO) && (uintptr_t)a.dqkv.data % 16 == 0;
+  const bool turns = a.half == 0 || (a.K < 128 && a.half == a.K / 2) || (a.K == 64 && a.half == 8);
+  return hopper_for("attention_backward") && turns && suits(a) && by_tma(a.o) && by_tma(a.dO) && (uintptr_t)a.dqkv.data % 16 == 0;
 }
 int32_t attend_backward_sm90(Attention a) {
   a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * ceil_div(a.T, kTile) * kStatBytes));

@@ -17,7 +17,14 @@ enum Tail {
   kAdd,        // c = p + beside[m][n]
   kSlope,      // c = p·gelu'(beside[m][n])
   kGate,       // B has rows [a | b]: c = p, y[m][n] = silu(p[m][n])·p[m][N/2 + n], N/2 columns; only where suits_sm90
+  kTurn,       // c = p with rotary positions; only where suits_sm90
   kGateSlope,  // beside has rows [a | b], 2N wide, and so has c: the gradient of silu(a)·b where p is that of the gated value
+};
+
+/** Rotary positions of rows: row m is at position m % T of `table` [T][half][2]; the first `heads` heads of `width` columns turn. */
+struct Turn {
+  const float* table;
+  int T, heads, width, half;
 };
 
 /** c[m][n], row-major, and y = gelu(c) where there is no tail. bias, c and y may be null (not both c and y). */
@@ -29,6 +36,7 @@ struct Product {
   Tail tail = kPlain;
   Floats beside = {};
   float* sums = nullptr;  // Σ_m c[m][n] where wanted; only with kSlope
+  Turn turn = {};
 };
 
 /** Starts the kernels. f32 throughout when both operands are f32; bf16 on tensor cores, f32 sums, when one is bf16. A status. */

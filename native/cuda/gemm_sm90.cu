@@ -108,6 +108,28 @@ DEVICE void finish_eight(const Product& p, int m, int n, float* from, int wide, 
   store(c, (int64_t)m * N + n, v);
 }
 
+/** Turns eight columns from n on, whose partners lie in the same slice. */
+DEVICE void finish_turn(const Product& p, int m, int n, const float* from) {
+  const Turn& turn = p.turn;
+  const int inside = n % turn.width, half = turn.half;
+  float v[8];
+#pragma unroll
+  for (int j = 0; j < 8; j++) v[j] = from[j] + (p.bias ? p.bias[n + j] : 0.0f);
+  if (n / turn.width < turn.heads && inside < 2 * half) {
+    const int apart = inside < half ? half : -half;
+    const float4* const turns = reinterpret_cast<const float4*>(turn.table + ((int64_t)(m % turn.T) * half + inside % half) * 2);
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      const float4 two = turns[j / 2];
+      const float first = from[apart + j] + (p.bias ? p.bias[n + apart + j] : 0.0f);
+      const float second = from[apart + j + 1] + (p.bias ? p.bias[n + apart + j + 1] : 0.0f);
+      v[j] = v[j] * two.x - (apart > 0 ? first : -first) * two.y;
+      v[j + 1] = v[j + 1] * two.z - (apart > 0 ? second : -second) * two.w;
+    }
+  }
+  store(p.c, (int64_t)m * (int)p.N + n, v);
+}
+
 /** The gate of eight columns from n on: a and b, and silu(a)·b. */
 DEVICE void finish_gate(const Product& p, int m, int n, const float* from_a, const float* from_b) {
   const int64_t half = p.N / 2, at = (int64_t)m * p.N + n, to = (int64_t)m * half + n;
@@ -252,7 +274,9 @@ __global__ void __launch_bounds__(kThreads, 1)
         float* const from = slice + row * kPitch + column;
         queue.wait();
         if (m < p.M && n < p.N) {
-          if (!partial) {
+          if (kTail == kTurn) {
+            finish_turn(p, m, n, from);
+          } else if (!partial) {
             finish_eight(p, m, n, from, wide, queue, u / kWarp);
           } else {
 #pragma unroll 1
@@ -292,6 +316,9 @@ int32_t map_of(const Operand& o, int64_t rows, int64_t K, int tile, gpu::TensorM
 /** Whether eight columns at a time can be stored, and read where a tail reads. */
 bool in_eights(const Product& p) {
   const auto aligned = [](const Floats& x) { return (uintptr_t)x.data % 16 == 0; };
+  // Partners are eight or sixteen columns apart, and heads begin where slices do.
+  const Turn& t = p.turn;
+  if (p.tail == kTurn && (t.width % kSlice || t.half % 8 || t.half > kSlice / 2 || t.half == 0)) return false;
   return p.N % (p.tail == kGate ? 16 : 8) == 0 && aligned(p.c) && aligned(p.y) && aligned(p.beside);
 }
 
@@ -302,7 +329,7 @@ int32_t multiply_as(const Product& p) {
   if (int32_t status = map_of(p.b, p.N, p.K, kColumns<kN, kTail>, &b)) return status;
   const int64_t N = kTail == kGate ? p.N / 2 : p.N, tiles_m = ceil_div(p.M, kM), tiles = tiles_m * ceil_div(N, kColumns<kN, kTail>);
   Splits splits = {1, most(kK, ceil_div(p.K, kK) * kK), nullptr};
-  if (kTail != kGate)
+  if (kTail != kGate && kTail != kTurn)
     if (int32_t status = split(p, tiles, kK, &splits)) return status;
   const int wide = in_eights(p);
   float* tile_sums = nullptr;
@@ -321,6 +348,7 @@ int32_t multiply_as(const Product& p) {
 template <int kN>
 int32_t multiply_by(const Product& p) {
   if (p.tail == kAdd) return multiply_as<kN, false, false, kAdd>(p);
+  if (p.tail == kTurn) return multiply_as<kN, false, false, kTurn>(p);
   if (p.tail == kGate) return multiply_as<kN, false, false, kGate>(p);
   if (p.tail == kSlope) return multiply_as<kN, false, true, kSlope>(p);
   if (p.tail == kGateSlope) return multiply_as<kN, false, true, kGateSlope>(p);

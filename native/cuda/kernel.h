@@ -124,7 +124,7 @@ DEVICE T block_sum(T value, T* room) {
 // --- the library's services for host code ---------------------------------------------------------------------------------
 
 /** One block of the device's own memory that the next kernels may use; contents do not outlive one op. NULL: out of memory. */
-enum Slot { kSlotPartial, kSlotValues, kSlotSort, kSlots };
+enum Slot { kSlotPartial, kSlotValues, kSlotSort, kSlotTurns, kSlots };
 void* scratch(Slot slot, int64_t bytes);
 
 /** Where kernels report a token that is out of range; whoever waits for the device hears of it. */

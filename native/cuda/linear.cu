@@ -1,7 +1,9 @@
 // Products with weights w[O,I]: y = x·wᵀ, and what follows from dy: dx = dy·w, dw = dyᵀ·x, db = Σ_r dy.
 #include "gemm.h"
+#include "rotary.h"
 
 OP(siluGate_forward);
+OP(rotary_forward);
 
 namespace {
 
@@ -61,6 +63,25 @@ int32_t gradients(const physlm_tensor& x, const physlm_tensor& w, Floats dy, phy
   return status ? status : gradient_of_weight(x, dy, dw);
 }
 
+/** y = x·wᵀ (+ bias) with rotary positions; attrs as those of rotary. */
+int32_t forward_turn(const physlm_tensor& x, const physlm_tensor& w, const float* bias, const physlm_tensor& positions, physlm_tensor& y,
+                     const double* attrs) {
+  const int64_t R = leading(y, 1), T = elements(positions), O = axis(y, 1);
+  if (T < 1 || R % T)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[x] expected rows of whole sequences of %lld, got %lld", (long long)T, (long long)R);
+  Product product = product_of(x, w, bias, floats(y), {});
+  product.tail = kTurn;
+  product.turn = {nullptr, (int)T, (int)attrs[0], (int)attrs[1], (int)attrs[2] / 2};
+  if (attrs[1] >= 1 && attrs[0] * attrs[1] <= (double)O && suits_sm90(product)) {
+    product.turn.table = rotary_turns(static_cast<const int32_t*>(positions.data), T, product.turn.half, attrs[3]);
+    return product.turn.table ? multiply_sm90(product) : PHYSLM_OUT_OF_MEMORY;
+  }
+  if (int32_t status = forward(x, w, bias, floats(y), {})) return status;
+  physlm_tensor rows = {y.data, y.dtype, 3, {R / T, T, O}};
+  const physlm_tensor in[2] = {rows, positions};
+  return rotary_forward_cuda(in, 2, &rows, 1, attrs, 4, nullptr);
+}
+
 int32_t expect_double(const char* what, int64_t F, int64_t P) {
   if (P == 2 * F) return PHYSLM_OK;
   return physlm_fail(PHYSLM_BAD_ARGUMENT, "[%s] expected %lld columns, two gates of %lld, got %lld", what, (long long)(2 * F),
@@ -118,6 +139,12 @@ OP(linearBiasGelu_backward) {
 OP(linearAdd_forward) { return forward_add(in[0], in[1], nullptr, in[2], out[0]); }
 
 OP(linearBiasAdd_forward) { return forward_add(in[0], in[1], static_cast<const float*>(in[2].data), in[3], out[0]); }
+
+OP(linearRotary_forward) { return forward_turn(in[0], in[1], nullptr, in[2], out[0], attrs); }
+
+OP(linearBiasRotary_forward) {
+  return forward_turn(in[0], in[1], static_cast<const float*>(in[2].data), in[3], out[0], attrs);
+}
 
 // The gradients of y = gelu(pre)·wᵀ + b, and the sums of that of pre.
 OP(linearBiasOfGelu_backward) {

@@ -1,7 +1,7 @@
 // Rotary positions (Su et al. 2021, arXiv:2104.09864), GPT-NeoX halves: in each of the first nHead heads of a packed row,
 // dims i and i + dRotary/2 turn by position·base^(−2i/dRotary). A first kernel writes the table of cosines and sines from
 // doubles (scratch: T·dRotary floats), a second turns the rows and passes everything else through.
-#include "kernel.h"
+#include "rotary.h"
 
 namespace {
 
@@ -42,11 +42,8 @@ int32_t turn(const physlm_tensor& x, const physlm_tensor& positions, physlm_tens
   if (D < 0 || D > K || D % 2)
     return physlm_fail(PHYSLM_BAD_ARGUMENT, "[dRotary] expected an even number up to dHead %lld, got %lld", (long long)K,
                        (long long)D);
-  float* const table = static_cast<float*>(scratch(kSlotValues, most(1, T * D) * sizeof(float)));
+  float* const table = rotary_turns(static_cast<const int32_t*>(positions.data), T, half, attrs[3]);
   if (!table) return PHYSLM_OUT_OF_MEMORY;
-  if (T * half > 0)
-    start(rotary_table, dim3((unsigned)ceil_div(T * half, kBlock)), kBlock, 0, static_cast<const int32_t*>(positions.data), T,
-          half, log2(attrs[3]), table);
   if (R > 0 && P > 0)
     start(rotate, dim3((unsigned)R), kBlock, 0, floats(x), (const float*)table, floats(y), (int)T, (int)P, (int)heads, (int)K,
           (int)half, direction, (int)(x.data == y.data));
@@ -54,6 +51,13 @@ int32_t turn(const physlm_tensor& x, const physlm_tensor& positions, physlm_tens
 }
 
 }  // namespace
+
+float* rotary_turns(const int32_t* positions, int64_t T, int64_t half, double base) {
+  float* const table = static_cast<float*>(scratch(kSlotTurns, most(1, T * half) * 2 * sizeof(float)));
+  if (table && T * half > 0)
+    start(rotary_table, dim3((unsigned)ceil_div(T * half, kBlock)), kBlock, 0, positions, T, half, log2(base), table);
+  return table;
+}
 
 OP(rotary_forward) { return turn(in[0], in[1], out[0], attrs, 1.0f); }
 OP(rotary_backward) { return out[0].data ? turn(in[1], in[0], out[0], attrs, -1.0f) : PHYSLM_OK; }

@@ -162,6 +162,43 @@ describe.skipIf(skipped !== '').each(shapes)(`products with tails${skipped}: R$R
 });
 
 describe.skipIf(skipped !== '')(`tails${skipped}`, () => {
+  // Heads of 64 of which a quarter turns, whole heads of 32, and heads that the slices of a tile do not hold.
+  it.each([
+    [64, 16],
+    [32, 32],
+    [48, 16],
+  ])('turn queries and keys of heads of %i by %i columns', (K, dRotary) => {
+    const [B, T, nHead, I, half, base] = [2, 50, 4, 40, dRotary / 2, 10_000];
+    const [R, O] = [B * T, 6 * K];
+    const [x, w, b] = [random(R * I, 1), random(O * I, 2), random(O, 3)];
+    const positions = Float64Array.from({ length: T }, (_, t) => 3 * t + 5);
+    const plain = product(x, w, R, O, I, false).map((v, i) => v + b[i % O]!);
+    const expected = plain.map((v, i) => {
+      const [column, t] = [i % O, Math.floor(i / O) % T];
+      const d = column % K;
+      if (Math.floor(column / K) >= nHead || d >= dRotary) return v;
+      const angle = positions[t]! * base ** (-(d % half) / half);
+      return d < half
+        ? v * Math.cos(angle) - plain[i + half]! * Math.sin(angle)
+        : v * Math.cos(angle) + plain[i - half]! * Math.sin(angle);
+    });
+    const where: Operand = { shape: [T], kind: 'i32', data: positions };
+    const attrs = [nHead, K, dRotary, base];
+    for (const way of ways) {
+      Object.assign(process.env, way);
+      const y: Operand[] = [{ shape: [R, O], kind: 'bf16' }];
+      const biased = [bf16(x, R, I), bf16(w, O, I), { shape: [O], data: b }, where];
+      expectClose(runCuda('linearBiasRotary_forward', biased, y, attrs)[0], expected, 5e-3, JSON.stringify(way));
+      const [got] = runCuda('linearRotary_forward', [bf16(x, R, I), bf16(w, O, I), where], y, attrs);
+      expect(got![O - 1]).toBeCloseTo(toBf16(plain[O - 1]! - b[O - 1]!), 1);
+      for (const name of Object.keys(way)) delete process.env[name];
+    }
+    const short = { shape: [T - 1], kind: 'i32', data: positions.subarray(1) } as const;
+    expect(() =>
+      runCuda('linearRotary_forward', [bf16(x, R, I), bf16(w, O, I), short], [{ shape: [R, O] }], attrs),
+    ).toThrow('[x] expected rows of whole sequences of 49, got 100');
+  });
+
   it('give the same bits in whatever order threads run', () => {
     const [R, I, O] = [300, 192, 64];
     const inputs = [random(R * I, 1), random(O * I, 2), random(R * O, 3), random(R * I, 4)] as const;

@@ -100,6 +100,34 @@ describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
     }
   });
 
+  it.each([
+    [64, 16],
+    [64, 64],
+    [32, 32],
+    [128, 32],
+  ])('turns gradients of heads of %i back by %i columns', (K, dRotary) => {
+    const shape = { B: 1, T: 70, H: 2, G: 1, K, causal: true };
+    const { T, H, G } = shape;
+    const [qkv, d, P, half] = [random(shape), seedOf(shape), (H + 2 * G) * K, dRotary / 2];
+    const { o, lse } = attention(qkv, d, 1, T, H, G, K, true);
+    const turned = backward(shape, qkv, d, o, lse, 'f32');
+    const expected = turned.map((v, i) => {
+      const [column, t] = [i % P, Math.floor(i / P)];
+      const at = column % K;
+      if (column >= (H + G) * K || at >= dRotary) return v;
+      const angle = (t + 3) * 500 ** (-(at % half) / half);
+      return at < half
+        ? v * Math.cos(angle) + turned[i + half]! * Math.sin(angle)
+        : v * Math.cos(angle) - turned[i - half]! * Math.sin(angle);
+    });
+    const rows = (data: Float64Array, n: number): Operand => ({ shape: [1, T, n], kind: 'bf16', data });
+    const positions: Operand = { shape: [T], kind: 'i32', data: Float64Array.from({ length: T }, (_, t) => t + 3) };
+    const inputs = [rows(qkv, P), rows(o, H * K), { shape: [1, H, T], data: lse }, rows(d, H * K), positions];
+    const attrs = [...attrsOf(shape), dRotary, 500];
+    const [got] = runCuda('attentionOfRotary_backward', inputs, [{ shape: [1, T, P] }], attrs);
+    expect(distance(got!, expected)).toBeLessThan(1e-6);
+  });
+
   it('averages values exactly where queries are zero', () => {
     const shape = { B: 1, T: 256, H: 2, G: 2, K: 64, causal: true };
     const [P, Q] = [6 * 64, 2 * 64];

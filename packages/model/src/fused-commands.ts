@@ -21,6 +21,36 @@ const addToProduct: Rule = (first, second, isPassedOn) => {
   return [{ ...first, kernel, inputs, outputs: [sum.view(y.shape)], reuses: [[0, inputs.length - 1]] }];
 };
 
+/** Rotary positions of the product's results. */
+const turnOfProduct: Rule = (first, second, isPassedOn) => {
+  const [y] = first.outputs;
+  if (!/^linear(Bias)?_forward$/.test(first.kernel) || second.kernel !== 'rotary_forward' || y === undefined)
+    return undefined;
+  const [x, positions] = second.inputs as [Tensor, Tensor];
+  const turned = second.outputs[0];
+  if (x.memory !== y.memory || x.size !== y.size || turned === undefined || !isPassedOn(y)) return undefined;
+  const kernel = first.kernel.replace('_forward', 'Rotary_forward');
+  const inputs = [...first.inputs, positions];
+  return [{ ...first, kernel, inputs, outputs: [turned.view(y.shape)], attrs: second.attrs }];
+};
+
+/** The gradients of queries and keys turned back where attention makes them. */
+const turnOfAttention: Rule = (first, second, isPassedOn) => {
+  const [[dy], [dx]] = [first.outputs, second.outputs];
+  if (first.kernel !== 'attention_backward' || second.kernel !== 'rotary_backward' || dy === undefined)
+    return undefined;
+  const [positions, given] = second.inputs as [Tensor, Tensor];
+  const [nHead, nKvHead, dHead] = first.attrs as [number, number, number];
+  const [nTurned, width, dRotary, base] = second.attrs as [number, number, number, number];
+  if (nTurned !== nHead + nKvHead || width !== dHead || given.memory !== dy.memory || dx === undefined)
+    return undefined;
+  if (!isPassedOn(dy)) return undefined;
+  const inputs = [...first.inputs, positions];
+  return [
+    { ...first, kernel: 'attentionOfRotary_backward', inputs, outputs: [dx], attrs: [...first.attrs, dRotary, base] },
+  ];
+};
+
 /** The gradient before GELU comes out of the product that gives the gradient behind it, with its sums over rows. */
 const slopeOfGelu: Rule = (first, second, isPassedOn) => {
   const [dx, ...rest] = first.outputs;
@@ -59,7 +89,7 @@ const slopeOfGate: Rule = (first, second, isPassedOn) => {
   return [{ ...first, kernel: 'linearOfSiluGate_backward', inputs: [...first.inputs, gates], outputs: [dGates, dw] }];
 };
 
-const rules: readonly Rule[] = [addToProduct, slopeOfGelu, gateOfProduct, slopeOfGate];
+const rules: readonly Rule[] = [addToProduct, turnOfProduct, turnOfAttention, slopeOfGelu, gateOfProduct, slopeOfGate];
 
 /** The same step in fewer commands. Memories in `kept` are read by the caller. */
 export function fuseNeighbours(
