@@ -124,7 +124,7 @@ describe('parameters of igsm', () => {
   test.each([
     [{ families: 'numbrs' }, '[families] expected template families joined with +', "'numbers'"],
     [{ modulus: 1 }, '[modulus]', '>=2'],
-    [{ opTest: '2+9' }, '[opTest] expected integers beyond opMax 3, up to 52, as 6+7+8', 'got 2'],
+    [{ opTest: '2+9' }, '[opTest] expected integers beyond opMax 5, up to 52, as 6+7+8', 'got 2'],
     [{ retryRate: 0.2 }, '[retry] expected a kind of mistakes', 'retryRate without one'],
     [{ unseen: 'numbers' }, '[unseen] expected families that are not trained on', "'numbers' in both"],
     [{ dModel: 66, nHead: 4 }, '[dModel] expected a multiple of nHead 4', '66'],

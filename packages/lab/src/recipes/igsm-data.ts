@@ -28,9 +28,11 @@ export type Vocabulary = (typeof VOCABULARIES)[number];
 export const PACKINGS = ['fill', 'pad'] as const;
 export type Packing = (typeof PACKINGS)[number];
 
-/** Which worlds problems are about: the first so many of each family, cut to so many sub-categories of so many items. */
+/** Which worlds problems are about: the first so many of each family, cut to so many layers, sub-categories and items. */
 export interface WorldSize {
   readonly nWorld: number;
+  /** Layers of a world; problems have no more. */
+  readonly nLevel: number;
   readonly nSubCategory: number;
   readonly nItem: number;
 }
@@ -96,10 +98,12 @@ export function familiesOf(names: readonly FamilyName[], worlds: WorldSize | und
   return names.map((name) => {
     const family = templateFamily(name);
     if (worlds === undefined) return family;
-    const { nWorld, nSubCategory, nItem } = worlds;
+    const { nWorld, nLevel, nSubCategory, nItem } = worlds;
     return withWorlds(
       family,
-      family.worlds.slice(0, nWorld).map((world) => trimWorld(world, nSubCategory, nItem)),
+      family.worlds.slice(0, nWorld).map((world) => ({
+        layers: trimWorld(world, nSubCategory, nItem).layers.slice(0, nLevel),
+      })),
     );
   });
 }

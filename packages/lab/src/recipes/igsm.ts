@@ -95,70 +95,69 @@ const large = {
   nProbeTest: 40_960,
 } as const;
 
+/** What the small scales have in common: problems that a narrow model learns in minutes. */
+const smallWorld = {
+  opMax: 5,
+  ipMax: 3,
+  modulus: 5,
+  worlds: { nWorld: 1, nLevel: 2, nSubCategory: 1, nItem: 4 },
+  vocabulary: 'names',
+  nCtx: 112,
+  nCtxTest: 256,
+  packing: 'pad',
+  letters: 'successive',
+  loss: 'solution',
+  dModel: 64,
+  nHead: 4,
+  lrPeak: 3e-3,
+  weightDecay: 0.05,
+} as const;
+
 /** Every scale's setting. */
 export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
   tiny: {
-    describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 3 layers of width 64',
-    opMax: 3,
-    ipMax: 6,
-    modulus: 5,
-    worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
-    vocabulary: 'names',
-    nCtx: 128,
-    nCtxTest: 256,
-    packing: 'pad',
-    letters: 'successive',
-    loss: 'solution',
+    ...smallWorld,
+    describe:
+      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 3 layers of width 64, 8 million tokens',
     nLayer: 3,
-    dModel: 64,
-    nHead: 4,
-    tokensPerStep: 3072,
-    nStep: 2000,
-    lrPeak: 3e-3,
-    weightDecay: 0.05,
-    evaluate: { ...quick, nProblem: 256, opTest: [4, 5], nProbeStep: 150, nProbeTest: 500 },
+    tokensPerStep: 8 * 112,
+    nStep: 9000,
+    evaluate: {
+      ...quick,
+      nProblem: 256,
+      opTest: [6, 7, 8],
+      nProbeStep: 250,
+      probeBatch: 32,
+      nProbeTest: 600,
+    },
   },
   small: {
-    describe: 'up to 3 operations modulo 5, one world of 4 items a layer, 4 layers of width 64',
-    opMax: 3,
-    ipMax: 6,
-    modulus: 5,
-    worlds: { nWorld: 1, nSubCategory: 1, nItem: 4 },
-    vocabulary: 'names',
-    nCtx: 128,
-    nCtxTest: 256,
-    packing: 'pad',
-    letters: 'successive',
-    loss: 'solution',
+    ...smallWorld,
+    describe:
+      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 64, 16 million tokens',
     nLayer: 4,
-    dModel: 64,
-    nHead: 4,
-    tokensPerStep: 3072,
-    nStep: 4000,
-    lrPeak: 3e-3,
-    weightDecay: 0.05,
-    evaluate: { ...quick, nProblem: 256, opTest: [4, 5], nProbeStep: 150, nProbeTest: 500 },
+    tokensPerStep: 12 * 112,
+    nStep: 12_000,
+    evaluate: { ...quick, nProblem: 256, opTest: [6, 7, 8] },
   },
   laptop: {
-    describe: 'up to 5 operations modulo 5, one world of 5 items a layer, 5 layers of width 128',
-    opMax: 5,
-    ipMax: 6,
-    modulus: 5,
-    worlds: { nWorld: 1, nSubCategory: 1, nItem: 5 },
-    vocabulary: 'names',
-    nCtx: 128,
-    nCtxTest: 256,
-    packing: 'pad',
-    letters: 'successive',
-    loss: 'solution',
-    nLayer: 5,
-    dModel: 128,
-    nHead: 4,
-    tokensPerStep: 6144,
-    nStep: 10_000,
-    lrPeak: 2e-3,
-    weightDecay: 0.05,
-    evaluate: { ...quick, nProblem: 512, opTest: [6, 7, 8] },
+    ...smallWorld,
+    describe:
+      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 64, 60 million tokens',
+    nLayer: 4,
+    tokensPerStep: 12 * 112,
+    nStep: 45_000,
+    evaluate: {
+      ...quick,
+      nProblem: 1024,
+      opTest: [6, 7, 8],
+      nBeam: 4,
+      nRetry: 10,
+      nProbeStep: 800,
+      probeBatch: 32,
+      nProbeTest: 3000,
+      probeLayers: true,
+    },
   },
   gpu: {
     describe: 'iGSM-med, GPT-2 small with rotary positions, 20,000 steps of 98,304 tokens',
@@ -211,7 +210,10 @@ export const igsmParameters = z.strictObject({
     .optional()
     .describe(`template families, joined with +: ${FAMILY_NAMES.join(', ')}`),
   unseen: z.string().optional().describe('families to test on that are not trained on, joined with +'),
-  nWorld: count(1).optional().describe('worlds of each family; all when none of nWorld, nSubCategory, nItem is set'),
+  nWorld: count(1)
+    .optional()
+    .describe('worlds of each family; all when none of nWorld, nLevel, nSubCategory, nItem is set'),
+  nLevel: count(2).max(4).optional().describe('layers of a world: at least as many as problems can have'),
   nSubCategory: count(1).optional().describe('sub-categories of a layer of a world'),
   nItem: count(4).optional().describe('items of a sub-category'),
   vocabulary: z
@@ -316,6 +318,12 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
   }
   if (problems.length > 0) throw new ConfigError(problems);
   const worlds = worldsOf(base.worlds, given);
+  // Layers of two items each need two edges more for each layer behind the first.
+  const nLayerMost = Math.min(4, 1 + Math.floor(setting.ipMax / 2));
+  if (worlds !== undefined && worlds.nLevel < nLayerMost) {
+    const expected = `at least ${nLayerMost}, the layers of problems of ipMax ${setting.ipMax}`;
+    throw new ConfigError([{ path: 'nLevel', expected, got: `${worlds.nLevel}` }]);
+  }
   const data: IgsmDataConfig = {
     families,
     ...(unseen.length > 0 && { unseen }),
@@ -416,12 +424,14 @@ function familyNames(path: string, text: string, problems: ConfigProblem[]): Fam
 
 function worldsOf(
   base: WorldSize | undefined,
-  { nWorld, nSubCategory, nItem }: Partial<WorldSize>,
+  { nWorld, nLevel, nSubCategory, nItem }: Partial<WorldSize>,
 ): WorldSize | undefined {
-  if (base === undefined && nWorld === undefined && nSubCategory === undefined && nItem === undefined) return undefined;
-  const whole = base ?? { nWorld: 4, nSubCategory: 5, nItem: 20 };
+  const given = [nWorld, nLevel, nSubCategory, nItem].some((size) => size !== undefined);
+  if (base === undefined && !given) return undefined;
+  const whole = base ?? { nWorld: 4, nLevel: 4, nSubCategory: 5, nItem: 20 };
   return {
     nWorld: nWorld ?? whole.nWorld,
+    nLevel: nLevel ?? whole.nLevel,
     nSubCategory: nSubCategory ?? whole.nSubCategory,
     nItem: nItem ?? whole.nItem,
   };
