@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { absent, native } from './kernel-runner.js';
 
 /** Tested where their op is: packages/model/test and the conformance test. */
-const elsewhere = ['expertMlp_forward_cpu', 'expertMlp_backward_cpu'];
+const elsewhere = ['expertMlp', 'balancePenalty'].flatMap((op) => [`${op}_forward_cpu`, `${op}_backward_cpu`]);
 
 it.skipIf(absent)('every kernel of the manifest runs in some test here', () => {
   const folder = new URL('.', import.meta.url);
