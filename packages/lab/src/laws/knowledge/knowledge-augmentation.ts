@@ -1,8 +1,8 @@
 import type { Law, LawScale } from '../law.js';
-import { AUGMENTED, differenceInterval, measured, read, source } from './members.js';
+import { AUGMENTED, askedInBetween, differenceInterval, measured, read, source } from './members.js';
 
-const scale = (gap: number): LawScale => ({
-  members: AUGMENTED,
+const scale = (gap: number, members: LawScale['members'] = AUGMENTED): LawScale => ({
+  members,
   expect: [
     {
       measure: 'gap',
@@ -29,8 +29,13 @@ export const knowledgeAugmentation: Law = {
     text: 'bioS, answers about P_test: single 9.7 %, permute1 4.4 %, fullname 48.9 %, permute5 70.0 %, multi5 41 %, multi5+permute 96.6 %',
     unit: 'whole answers about P_test, multi5+permute above single',
   },
-  // Every person is shown equally often, in one text or in five.
-  scales: { tiny: scale(0.08), laptop: scale(0.2), gpu: scale(0.4), paper: scale(0.4) },
+  // Every person is shown equally often, in one text or in five. Models of a processor are asked while they read, not afterwards.
+  scales: {
+    tiny: scale(0.3, askedInBetween({ nPeople: 1000, exposures: 120 })),
+    laptop: scale(0.4, askedInBetween({ nPeople: 2000, exposures: 200 })),
+    gpu: scale(0.4),
+    paper: scale(0.4),
+  },
   measure(runs) {
     const exact = (name: string): number => read(runs[name], 'exact.test');
     const gap = exact('multi5+permute') - exact('single');

@@ -22,6 +22,18 @@ export const AUGMENTED = {
   'multi5+permute': asked('multi5+permute'),
 } as const;
 
+/**
+ * The same texts, asked about while they are read: small models do not carry facts over to questions that come after all
+ * reading, whatever the texts, but they do when questions come in between.
+ */
+export const askedInBetween = (setting: Readonly<Record<string, unknown>>): typeof AUGMENTED =>
+  Object.fromEntries(
+    Object.entries(AUGMENTED).map(([name, { parameters }]) => {
+      const { augmentation } = parameters as { readonly augmentation: string };
+      return [name, asked(augmentation, { qaShare: 0.6, probes: 'none', ...setting })];
+    }),
+  ) as typeof AUGMENTED;
+
 export const source = (section: string): { readonly paper: string; readonly section: string } => ({
   paper: 'arXiv:2309.14316',
   section,
