@@ -5,7 +5,14 @@ import { wilsonInterval } from '@physlm/eval';
 import { addLowRank, buildModel, type LanguageModel, mergeLowRank } from '@physlm/model';
 import { train } from '@physlm/train';
 import { type PProbeResults, pProbe, type QProbeResults, qProbe } from './knowledge-probes.js';
-import { biographyScores, questionScores, type Tally, type TaskScore } from './knowledge-scores.js';
+import {
+  biographyScores,
+  hiddenBiographyScores,
+  hiddenQuestionScores,
+  questionScores,
+  type Tally,
+  type TaskScore,
+} from './knowledge-scores.js';
 import { openCheckpoint } from './open-checkpoint.js';
 import type { KnowledgeExperiment } from './recipes/knowledge.js';
 import { openKnowledgeData } from './recipes/knowledge-data.js';
@@ -76,6 +83,9 @@ export async function runKnowledge(
   const model = pretrained();
   if (config.lowRank !== undefined) addLowRank(model, config.lowRank, new Rng(seed).fork('low rank'));
   const { eos } = tokenizer;
+  const encoder = experiment.model.causal === false;
+  const scoreBiographies = encoder ? hiddenBiographyScores : biographyScores;
+  const scoreQuestions = encoder ? hiddenQuestionScores : questionScores;
   const asked = (side: Side) => data.questions(side, 'measure');
   const ended = await train({
     model,
@@ -89,10 +99,10 @@ export async function runKnowledge(
     evaluate: () => {
       const point: Record<string, number> = {};
       for (const side of sides) {
-        const biographies = biographyScores(model, data, data.split[side], evaluate.nCurve);
+        const biographies = scoreBiographies(model, data, data.split[side], evaluate.nCurve);
         point[`biography.${side}`] = mean(Object.values(biographies).map(rate));
         if (!evaluate.questions) continue;
-        const answers = Object.values(questionScores(model, asked(side), evaluate.nCurve, { eos }));
+        const answers = Object.values(scoreQuestions(model, asked(side), evaluate.nCurve, { eos }));
         point[`first.${side}`] = mean(answers.map(({ first }) => rate(first)));
         point[`exact.${side}`] = mean(answers.map(({ exact }) => rate(exact)));
       }
@@ -102,11 +112,11 @@ export async function runKnowledge(
   if (ended.stopped === 'aborted') return { stopped: 'aborted', step: ended.step, checkpoint: ended.checkpoint };
 
   const biographies = await measured('biographies', () =>
-    bySide((side) => biographyScores(model, data, data.split[side], evaluate.nAsked)),
+    bySide((side) => scoreBiographies(model, data, data.split[side], evaluate.nAsked)),
   );
   const answers = evaluate.questions
     ? await measured('answers', () =>
-        bySide((side) => questionScores(model, asked(side), evaluate.nAsked, { eos, hints: true })),
+        bySide((side) => scoreQuestions(model, asked(side), evaluate.nAsked, { eos, hints: true })),
       )
     : null;
   /** Probes take turns with other work, which a part that is measured cannot: it is kept once it is there. */

@@ -12,7 +12,7 @@ const run = (measures: Readonly<Record<string, number>>, more: object = {}): Res
 });
 
 describe('laws of Part 3.1', () => {
-  test('there are nine, in the order of the paper, and all but the last can be tried', () => {
+  test('there are nine, in the order of the paper, and all can be tried', () => {
     expect(lawsOfPart('3.1').map(({ id }) => id)).toEqual([
       'knowledge-memory',
       'knowledge-augmentation',
@@ -24,7 +24,7 @@ describe('laws of Part 3.1', () => {
       'knowledge-celebrities',
       'knowledge-encoders',
     ]);
-    expect(laws.filter(({ part, untested }) => part === '3.1' && untested === undefined).length).toBe(8);
+    expect(laws.filter(({ part, untested }) => part === '3.1' && untested === undefined).length).toBe(9);
   });
 
   test('memory: answers are compared with the commonest answer, birth dates left out', () => {

@@ -34,6 +34,13 @@ const probed = (experiment: KnowledgeExperiment): KnowledgeExperiment => ({
   evaluate: { ...experiment.evaluate, pProbe: quick, qProbe: quick },
 });
 
+/** Scored at the end only. */
+const once = (experiment: KnowledgeExperiment): KnowledgeExperiment => ({
+  ...experiment,
+  train: { ...experiment.train, evaluateAt: [experiment.train.nStep] },
+  ...(experiment.start && { start: { experiment: once(experiment.start.experiment) } }),
+});
+
 async function runIn(experiment: KnowledgeExperiment, end: { readonly abortBefore?: string } = {}) {
   const path = runFolder(experiment, sandbox);
   const resume = existsSync(path);
@@ -127,8 +134,49 @@ describe('knowledge experiments', () => {
   });
 });
 
+describe('encoders', () => {
+  const parameters = { encoder: true, qaShare: 0.5, nPeople: 60, probes: 'none' };
+
+  test('windows hide words of biographies, and whole answers of questions', () => {
+    const { data, seed, model } = make(parameters);
+    expect(model.causal).toBe(false);
+    const { windows, tokenizer, dVocab } = openKnowledgeData(data, seed);
+    const mask = tokenizer.dVocab;
+    expect([dVocab, windows.dVocab, model.dVocab]).toEqual([mask + 1, mask + 1, mask + 1]);
+    const [ids, targets] = [new Int32Array(64), new Int32Array(64)];
+    let [hidden, read] = [0, 0];
+    for (let i = 0; i < 100; i++) {
+      windows.window(i, ids, targets);
+      const shown = tokenizer.decode(ids.filter((token) => token !== mask));
+      if (shown.includes('Answer:')) {
+        // Everything between an answer's colon and the end of its text is hidden, and asked for where it stands.
+        const words = [...ids].map(
+          (token, t) => (token === mask ? '?' : tokenizer.decode([token])) + (targets[t]! < 0 ? '' : '!'),
+        );
+        expect(words.join(' ').replaceAll('?!', '')).not.toMatch(/Answer: +(?!<)\S/);
+        for (const [t, token] of ids.entries()) expect(token === mask).toBe(targets[t]! >= 0);
+        continue;
+      }
+      hidden += targets.filter((token) => token >= 0).length;
+      read += 64;
+    }
+    expect(Math.abs(hidden / read - 0.15)).toBeLessThan(0.04);
+  });
+
+  test('an encoder is asked in mixed training only, and runs to its scores', async () => {
+    expect(() => make({ encoder: true, nPeople: 60 })).toThrow(/qaShare.*above 0 with encoder: true/s);
+    expect(() => make({ ...parameters, probes: 'p' })).toThrow(/probes.*none with encoder: true/s);
+    const experiment = once(make({ ...parameters, nAsked: 12 }));
+    const { path } = await runIn(experiment);
+    const { answers, biographies, measures } = resultsIn(path);
+    expect(answers!.test.university!.exact.n).toBe(12);
+    expect(biographies.test.major.n).toBe(2);
+    expect(measures['exact.test']).toBeLessThanOrEqual(measures['first.test']!);
+  }, 120_000);
+});
+
 describe('a knowledge run', () => {
-  const experiment = probed(make());
+  const experiment = probed(once(make()));
   let first: Awaited<ReturnType<typeof runIn>>;
   let results: KnowledgeResults;
   beforeAll(async () => {
@@ -166,7 +214,7 @@ describe('a knowledge run', () => {
   }, 120_000);
 
   test('tasks with hints are scored with and without', async () => {
-    const hinted = make({ tasks: 'monthMod2,majorRanking', hintShare: 0.5, probes: 'none' });
+    const hinted = once(make({ tasks: 'monthMod2,majorRanking', hintShare: 0.5, probes: 'none' }));
     const { path } = await runIn(hinted);
     const { answers, measures } = resultsIn(path);
     expect(answers!.test.monthMod2!.hinted!.answer.n).toBe(6);

@@ -1,5 +1,6 @@
 export { AUGMENTATIONS, type Augmentation, parseAugmentation } from './augmentation.js';
 export { type BiographyEntries, type EntriesOptions, entries } from './entries.js';
+export { hideAnswers } from './hide-answers.js';
 export { type MixedPart, mixDocuments } from './mix-documents.js';
 export { type Question, type Questions, type QuestionsOptions, questions } from './questions.js';
 export { type PeopleSplit, requireApart, splitPeople } from './split.js';

@@ -1,9 +1,18 @@
 // The data of a `knowledge` experiment: people, texts about them, questions, and who is asked about in training and in tests.
-import { mixWindows, packWindows, padWindows, type Tokenizer, type WindowSource } from '@physlm/data';
+import {
+  maskWindows,
+  mixWindows,
+  packWindows,
+  padWindows,
+  type Tokenizer,
+  type WindowSource,
+  WordTokenizer,
+} from '@physlm/data';
 import { bioS, bioSMini, type Population } from '@physlm/data/bio';
 import {
   type BiographyEntries,
   entries,
+  hideAnswers,
   knowledgeGpt2,
   knowledgeWords,
   mixDocuments,
@@ -28,6 +37,8 @@ export interface KnowledgeDataConfig {
   readonly nCtx: number;
   /** Times that training shows each person; with celebrities, each of the others. */
   readonly exposures: number;
+  /** Share of the tokens of biographies that are hidden and asked for: windows for an encoder. */
+  readonly hidden?: number;
   /** What is asked in training: in windows of their own among those of biographies, or in finetuning. */
   readonly questions?: KnowledgeQuestionsConfig;
 }
@@ -50,6 +61,7 @@ export interface KnowledgeQuestionsConfig {
 export interface KnowledgeData {
   readonly population: Population;
   readonly tokenizer: Tokenizer;
+  /** Tokens of the model: with the one that hides others, the last, for an encoder. */
   readonly dVocab: number;
   /** Texts about the people of the data set. */
   readonly people: BiographyEntries;
@@ -101,15 +113,39 @@ export function openKnowledgeData(config: KnowledgeDataConfig, seed: number): Kn
       ...options,
     });
   const pack = { eos, dVocab };
+  const { hidden } = config;
+  const mask = dVocab;
   function windows(): WindowSource {
     if (asked?.nCtx !== undefined) return padWindows(ask('train', 'train'), { ...pack, nCtx: asked.nCtx });
     const biographies = packWindows(source, { ...pack, nCtx });
-    if (asked?.share === undefined) return biographies;
+    const share = asked?.share;
+    if (hidden !== undefined) {
+      const masked = maskWindows(biographies, {
+        seed,
+        mask,
+        rate: hidden,
+        never: [eos],
+        startsWord: wordStarts(tokenizer),
+      });
+      if (share === undefined) return masked;
+      const answers = hideAnswers(packWindows(ask('train', 'train'), { ...pack, nCtx }), { mask, eos });
+      return mixWindows(masked, answers, { share: 1 - share });
+    }
+    if (share === undefined) return biographies;
     // Like biographies, questions of mixed training are learnt whole.
     const whole = ask('train', 'train', { answerOnly: false });
-    return mixWindows(biographies, packWindows(whole, { ...pack, nCtx }), { share: 1 - asked.share });
+    return mixWindows(biographies, packWindows(whole, { ...pack, nCtx }), { share: 1 - share });
   }
-  return { population, tokenizer, dVocab, people, celebrities, windows: windows(), split, questions: ask };
+  const size = hidden === undefined ? dVocab : mask + 1;
+  return { population, tokenizer, dVocab: size, people, celebrities, windows: windows(), split, questions: ask };
+}
+
+/** Tokens that begin a word: all but the later parts of words that a byte-pair tokenizer splits. */
+function wordStarts(tokenizer: Tokenizer): (ids: Int32Array, t: number) => boolean {
+  const inside = Uint8Array.from({ length: tokenizer.dVocab }, (_, token) =>
+    tokenizer instanceof WordTokenizer || /^\W/.test(tokenizer.decode([token])) ? 0 : 1,
+  );
+  return (ids, t) => inside[ids[t]!] !== 1;
 }
 
 /** With celebrities they are asked about in training, and everyone else is a test (arXiv:2309.14316, Section 6). */

@@ -1,4 +1,4 @@
-import { ConfigError } from '@physlm/base';
+import { ConfigError, type ConfigProblem } from '@physlm/base';
 import { parseAugmentation, tasksNamed } from '@physlm/data/knowledge';
 import { type Gpt, type GptConfig, gpt2, type LowRankConfig, lowRankProblems, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
@@ -178,6 +178,7 @@ export const knowledgeParameters = z.strictObject({
   augmentation: z.string().optional().describe('texts about a person: single, multi5+permute, couple2, …'),
   celebrity: z.string().optional().describe('texts about as many celebrities, who are asked about in training'),
   qaShare: share.optional().describe('mixed training: share of the windows that hold questions; no finetuning then'),
+  encoder: z.boolean().optional().describe('sees both sides, fills in hidden words, and is asked in mixed training'),
   finetune: z.enum(['lora', 'full', 'none']).optional().describe('how questions are learnt after pretraining'),
   tasks: z.string().optional().describe('what is asked, with commas: extraction, retrieval, monthMod2, …'),
   nTrain: count(1).optional().describe('people who are asked about in training; half of all when left out'),
@@ -228,6 +229,8 @@ export interface KnowledgeExperiment extends Experiment {
   readonly start?: { readonly experiment: KnowledgeExperiment };
 }
 
+/** Share of the words that an encoder has to fill in. */
+const HIDDEN = 0.15;
 /** Windows of finetuning are as long as the longest question, rounded up to a multiple of this. */
 const CTX_STEP = 4;
 /** Points of the curves of a training and of a finetuning, as shares of it. */
@@ -260,6 +263,8 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     const expected = 'none with qaShare: mixed training asks while it reads';
     throw new ConfigError([{ path: 'finetune', expected, got: `'${given.finetune}'` }]);
   }
+  const encoder = given.encoder === true;
+  if (encoder) checkEncoder(given);
   if (qaShare >= 1) throw new ConfigError([{ path: 'qaShare', expected: 'a share below 1', got: `${qaShare}` }]);
   if (dModel % dHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of dHead ${dHead}`, got: `${dModel}` }]);
@@ -272,6 +277,7 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     ...(celebrity !== undefined && { celebrity: parseAugmentation(celebrity).name }),
     nCtx,
     exposures: setting.exposures,
+    ...(encoder && { hidden: HIDDEN }),
   };
   const tasks = setting.tasks.split(',').map((name) => name.trim());
   tasksNamed(tasks);
@@ -291,6 +297,7 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     dModel,
     dRotary: 2 * Math.round((dHead * setting.rotaryShare) / 2),
     initStd: Number((setting.initScale / Math.sqrt(dModel)).toPrecision(6)),
+    ...(encoder && { causal: false }),
   });
   const problems = modelProblems(model);
   if (problems.length > 0) throw new ConfigError(problems);
@@ -303,11 +310,11 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     qProbe: null,
   });
   const wanted = (kind: 'p' | 'q'): KnowledgeProbeConfig | null =>
-    setting.probes === 'both' || setting.probes === kind ? base.probes[kind] : null;
+    !encoder && (setting.probes === 'both' || setting.probes === kind) ? base.probes[kind] : null;
   const source = 'arXiv:2309.14316, Sections 2 to 6; arXiv:2309.14402, Sections 3 to 5';
   const label = [people.augmentation, ...(celebrity === undefined ? [] : [`with-${people.celebrity}`])].join('-');
   const pretraining: KnowledgeExperiment = {
-    name: `knowledge-${scale}-${label}${qaShare > 0 ? `-mixed${qaShare}` : ''}-s${seed}`,
+    name: `knowledge-${scale}-${label}${qaShare > 0 ? `-mixed${qaShare}` : ''}${encoder ? '-encoder' : ''}-s${seed}`,
     recipe: 'knowledge',
     scale,
     source,
@@ -371,4 +378,16 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     evaluate: probed,
     start: { experiment: pretraining },
   };
+}
+
+/** An encoder is asked while it reads, and is not probed. */
+function checkEncoder({ qaShare = 0, hintShare, probes = 'none' }: KnowledgeParameters): void {
+  const problems: ConfigProblem[] = [];
+  const check = (fine: boolean, path: string, expected: string, got: unknown): void => {
+    if (!fine) problems.push({ path, expected: `${expected} with encoder: true`, got: `${got}` });
+  };
+  check(qaShare > 0, 'qaShare', 'a share above 0', qaShare);
+  check(hintShare === undefined, 'hintShare', 'nothing', hintShare);
+  check(probes === 'none', 'probes', 'none', `'${probes}'`);
+  if (problems.length > 0) throw new ConfigError(problems, 'An encoder fills in answers; it writes none.');
 }
