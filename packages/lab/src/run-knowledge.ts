@@ -114,9 +114,11 @@ export async function runKnowledge(
   const biographies = await measured('biographies', () =>
     bySide((side) => scoreBiographies(model, data, data.split[side], evaluate.nAsked)),
   );
+  // A model that never saw a hint does not know the mark that asks for one.
+  const hints = (experiment.data.questions?.hintShare ?? 0) > 0;
   const answers = evaluate.questions
     ? await measured('answers', () =>
-        bySide((side) => scoreQuestions(model, asked(side), evaluate.nAsked, { eos, hints: true })),
+        bySide((side) => scoreQuestions(model, asked(side), evaluate.nAsked, { eos, hints })),
       )
     : null;
   /** Probes take turns with other work, which a part that is measured cannot: it is kept once it is there. */

@@ -1,12 +1,26 @@
 // Functions of facts: how answers with hints are scored, who is compared with whom, and what the laws of Part 3.2 make of them.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { digest, Rng } from '@physlm/base';
 import { bioS, bioSMini } from '@physlm/data/bio';
 import { knowledgeGpt2, knowledgeWords, type Question, questions, TASK_FAMILIES, TASKS } from '@physlm/data/knowledge';
 import { buildModel, deviceStatus, gpt2, openDevice } from '@physlm/model';
-import { StepProgram } from '@physlm/train';
-import { describe, expect, test } from 'vitest';
+import { RunDirectory, StepProgram } from '@physlm/train';
+import { afterAll, describe, expect, test } from 'vitest';
 import { answersFromHints } from '../src/hinted-answers.js';
-import { criterion, type Law, lawNamed, lawsOfPart, membersOf, type Results, scalesOf } from '../src/index.js';
+import {
+  criterion,
+  type Law,
+  lawNamed,
+  lawsOfPart,
+  membersOf,
+  type Results,
+  recipeNamed,
+  runFolder,
+  runRecipe,
+  scalesOf,
+} from '../src/index.js';
 import { questionScores, type TaskScore } from '../src/knowledge-scores.js';
 import { knowledge } from '../src/recipes/knowledge.js';
 import { openKnowledgeData } from '../src/recipes/knowledge-data.js';
@@ -14,6 +28,7 @@ import { hintFigures } from '../src/recipes/knowledge-manipulation-report.js';
 
 const tokenizer = knowledgeWords('bioS-mini');
 const { eos, dVocab } = tokenizer;
+const device = openDevice(deviceStatus('cpu').available ? 'cpu' : 'js', { threads: 1 });
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 describe('answers with hints', () => {
@@ -31,12 +46,12 @@ describe('answers with hints', () => {
     const word = (text: string): number => tokenizer.encode(` ${text}`)[0]!;
     const [yes, no] = [word('Yes'), word('No')];
     const other = (token: number): number => (token === yes ? no : yes);
-    const script = ({ tokens, spans }: Question, place: number, said: 'hint' | 'direct'): number[] => {
+    const script = ({ tokens, spans }: Question, place: number, said: 'hint' | 'direct') => {
       const answer = tokens.at(-1)!;
       const prompt = [
         ...tokens.subarray(0, spans.find(({ label }) => label === (said === 'hint' ? said : 'answer'))!.start),
       ];
-      if (said === 'direct') return [...prompt, place < 5 ? answer : other(answer)];
+      if (said === 'direct') return { prompt, written: [place < 5 ? answer : other(answer)] };
       const hint = [...tokens.subarray(prompt.length, -1)];
       const wrong = [hint[0] === word('May') ? word('June') : word('May'), ...hint.slice(1)];
       const kinds = [
@@ -47,30 +62,29 @@ describe('answers with hints', () => {
         // More than one answer: the last one counts.
         [...hint, other(answer), answer],
       ];
-      return [...prompt, ...kinds[place % kinds.length]!];
+      return { prompt, written: kinds[place % kinds.length]! };
     };
     const scripts = range(8).flatMap((place) =>
       (['hint', 'direct'] as const).map((said) => script(asked.ask('monthMod2', place, { said }), place, said)),
     );
-    const nCtx = 24;
+    const nCtx = 1 + Math.max(...scripts.map(({ prompt, written }) => prompt.length + written.length));
     const windows = {
       nCtx,
       window(index: number, ids: Int32Array, targets: Int32Array): void {
-        const one = scripts[index % scripts.length]!;
-        ids.fill(eos).set([eos, ...one]);
-        targets.fill(-1).set([...one, eos]);
+        const { prompt, written } = scripts[index % scripts.length]!;
+        ids.fill(eos).set([eos, ...prompt, ...written]);
+        targets.fill(-1).set([...written, eos], prompt.length);
       },
     };
-    const device = openDevice(deviceStatus('cpu').available ? 'cpu' : 'js', { threads: 1 });
-    const model = buildModel(device, gpt2(2, 2, { dVocab, nCtx: 48, dModel: 32, initStd: 0.1 }), new Rng('by heart'));
+    const model = buildModel(device, gpt2(1, 1, { dVocab, nCtx: 48, dModel: 16, initStd: 0.2 }), new Rng('by heart'));
     const program = new StepProgram(model, nCtx, scripts.length, 1, {
-      lrPeak: 1e-2,
+      lrPeak: 3e-2,
       betas: [0.9, 0.98],
       eps: 1e-6,
       weightDecay: 0,
       clipNorm: 1,
     });
-    for (let step = 0; step < 100; step++) program.run(windows, step, 1e-2);
+    for (let step = 0; step < 40; step++) program.run(windows, step, 3e-2);
 
     const scores = questionScores(model, asked, 8, { eos, hints: true });
     // Places 0 to 7 are kinds 0, 1, 2, 3, 4, 0, 1, 2: wrong answers at 2 and 7, wrong or no hints at 1, 3 and 6.
@@ -83,7 +97,7 @@ describe('answers with hints', () => {
     expect(scores.monthMod2!.majority).toEqual({ nRight: Math.max(even, 8 - even), n: 8 });
     expect(scores.major!.hinted).toBeUndefined();
     expect(questionScores(model, asked, 8, { eos }).monthMod2!.hinted).toBeUndefined();
-  }, 60_000);
+  }, 120_000);
 
   test('a hint with its answer is as short as what the model may write', () => {
     const tasks = TASKS.filter(({ hint }) => hint !== undefined).map(({ name }) => name);
@@ -99,6 +113,40 @@ describe('answers with hints', () => {
       }
     }
   });
+});
+
+describe('a run', () => {
+  const sandbox = mkdtempSync(join(tmpdir(), 'physlm-hints-'));
+  afterAll(() => rmSync(sandbox, { recursive: true, force: true }));
+
+  test.each([0.5, undefined])(
+    'is asked for hints when it was taught with some: share %s',
+    async (hintShare) => {
+      const small = { nPeople: 24, exposures: 1, nLayer: 1, dModel: 16, nCtx: 64, batchSize: 4, finetuneSteps: 1 };
+      const experiment = knowledge({
+        scale: 'tiny',
+        seed: 3,
+        parameters: { ...small, nAsked: 2, probes: 'none', tasks: 'monthMod2,majorRanking', hintShare },
+      });
+      const path = runFolder(experiment, sandbox);
+      await runRecipe({
+        recipe: recipeNamed('knowledge'),
+        experiment,
+        run: RunDirectory.open(path, experiment, 'resume'),
+        device,
+        command: 'physlm run knowledge',
+        resume: false,
+        signal: new AbortController().signal,
+        tell: () => {},
+        onProgress: () => {},
+      });
+      const { measures } = JSON.parse(readFileSync(join(path, 'results.json'), 'utf8')) as Results;
+      expect('exact.test.monthMod2' in measures).toBe(true);
+      expect('hinted.test.monthMod2' in measures).toBe(hintShare !== undefined);
+      expect(existsSync(join(path, 'figures', 'hints.svg'))).toBe(hintShare !== undefined);
+    },
+    120_000,
+  );
 });
 
 describe('people who are compared', () => {

@@ -6,11 +6,11 @@ import {
   forFunctions,
   HINTED,
   hintedAnswers,
-  read,
   share,
   source,
   taught,
 } from './manipulation-members.js';
+import { read } from './members.js';
 
 const TASK = 'monthMod2';
 

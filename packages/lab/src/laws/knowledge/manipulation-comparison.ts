@@ -1,6 +1,7 @@
 import type { Results, ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
-import { forFunctions, HINTED, hintedAnswers, read, share, source, taught } from './manipulation-members.js';
+import { forFunctions, HINTED, hintedAnswers, share, source, taught } from './manipulation-members.js';
+import { read } from './members.js';
 
 const members = (name: ScaleName, task: 'majorRanking' | 'majorSubtraction', [direct, hinted]: [string, string]) => ({
   [direct]: taught(task, forFunctions(name)),
@@ -14,6 +15,7 @@ const scale = (name: ScaleName, subtraction: boolean): LawScale => ({
   },
   expect: [
     { measure: 'aboveChance', atMost: 0.05, tests: 'without a hint it compares no better than by guessing' },
+    // A lower bound: one right fact of two already tells more than chance about which is larger.
     { measure: 'abovePredicted', atLeast: -0.05, tests: 'with one it compares as well as both of its facts are right' },
     ...(subtraction
       ? [

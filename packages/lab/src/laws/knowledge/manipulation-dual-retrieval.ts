@@ -1,6 +1,7 @@
 import type { Results } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
-import { differenceInterval, read, share, source, taught } from './manipulation-members.js';
+import { differenceInterval, share, source, taught } from './manipulation-members.js';
+import { read } from './members.js';
 
 /** Pairs of facts; in texts of one order the second of each is read before the first. */
 const PAIRS = [

@@ -1,5 +1,6 @@
 import type { Law, LawScale } from '../law.js';
-import { read, share, source, taught } from './manipulation-members.js';
+import { share, source, taught } from './manipulation-members.js';
+import { read } from './members.js';
 
 const FACTS = ['bdate', 'birth', 'three', 'four', 'all'] as const;
 

@@ -1,23 +1,18 @@
 // What the laws of Part 3.2 share: their runs, and how they read numbers off them.
-import { invariant } from '@physlm/base';
 import { answersFromHints } from '../../hinted-answers.js';
 import { knowledgeScales } from '../../recipes/knowledge.js';
 import type { Interval, Results, ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawMember } from '../law.js';
+import { asked, read } from './members.js';
 
 type Parameters = Readonly<Record<string, unknown>>;
 
-/** The texts in which facts are stored with the name: all tasks but those about the texts start from this pretraining. */
-const STORED = 'multi5+permute';
-
-/** A model that is taught one kind of task after it has read biographies: finetunings of equal texts share their pretraining. */
-export const taught = (tasks: string, rest: Parameters = {}): LawMember => ({
-  recipe: 'knowledge',
-  parameters: { augmentation: STORED, tasks, probes: 'none', ...rest },
-});
-
-/** The same run as the laws of Part 3.1 have: extraction, with all probes. */
-export const extraction: LawMember = { recipe: 'knowledge', parameters: { augmentation: STORED } };
+/**
+ * A model that is taught one kind of task after it has read biographies, by default those in which facts are stored with the
+ * name. Finetunings of equal texts share their pretraining.
+ */
+export const taught = (tasks: string, { augmentation = 'multi5+permute', ...rest }: Parameters = {}): LawMember =>
+  asked(String(augmentation), { tasks, probes: 'none', ...rest });
 
 /** Finetuning for functions of facts, where the paper differs from its finetuning for facts. */
 export const forFunctions = (scale: ScaleName): Parameters =>
@@ -31,13 +26,6 @@ export const asking = (scale: ScaleName, share: number): Parameters =>
   share === 1 ? {} : { nTrain: Math.max(2, Math.round(share * Math.floor(knowledgeScales[scale].nPeople / 2))) };
 
 export const source = (section: string): Law['source'] => ({ paper: 'arXiv:2309.14402', section });
-
-/** A measure that must be there. */
-export function read(results: Results | undefined, name: string): number {
-  const value = results?.measures[name];
-  invariant(value !== undefined, `knowledge results without ${name}`);
-  return value;
-}
 
 /** A share with its interval; without width when it has none. */
 export type Share = readonly [number, Interval];

@@ -1,8 +1,9 @@
 import type { Law, LawScale } from '../law.js';
-import { differenceInterval, extraction, read, share, source, taught } from './manipulation-members.js';
+import { differenceInterval, share, source, taught } from './manipulation-members.js';
+import { AUGMENTED, read } from './members.js';
 
 const scale = (gap: number): LawScale => ({
-  members: { dates: extraction, parts: taught('retrieval') },
+  members: { dates: AUGMENTED['multi5+permute'], parts: taught('retrieval') },
   expect: [
     {
       measure: 'gap',

@@ -1,7 +1,8 @@
 import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { evenMonth } from './manipulation-classification.js';
-import { differenceInterval, HINTED, hintedAnswers, read, share, source } from './manipulation-members.js';
+import { differenceInterval, HINTED, hintedAnswers, share, source } from './manipulation-members.js';
+import { read } from './members.js';
 
 const scale = (name: ScaleName, part: number): LawScale => ({
   members: { direct: evenMonth(name, part), hinted: evenMonth(name, part, HINTED) },
