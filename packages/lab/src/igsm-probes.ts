@@ -210,13 +210,13 @@ function mistakesOf(
   };
 }
 
-/** What a model computed in a correct solution and the answer does not need. */
-function unnecessaryOf({ sample, tokens, correct }: Solved, { reader }: Questions, { marks }: IgsmData): number[] {
-  if (!correct) return [];
+/** What a model computed before its first mistake and the answer does not need. */
+function unnecessaryOf({ sample, tokens, step }: Solved, { reader }: Questions, { marks }: IgsmData): number[] {
   const names = parametersByName(sample);
   const { nece } = labelsOf(sample.problem, sample.solution);
   return reader
     .sentences(tokens, marks.answer)
+    .slice(0, step === null ? undefined : step - 1)
     .flatMap(({ name, retry }) => (retry ? [] : [names(name)]))
     .filter((parameter) => parameter >= 0 && nece[parameter] === 0);
 }

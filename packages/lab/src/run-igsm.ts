@@ -132,7 +132,14 @@ export async function runIgsm(experiment: IgsmExperiment, context: RunContext): 
   const { measures, intervals } = summary(cells, experiment);
   measures.nParameter = model.nParameter;
   measures.tokens = config.nStep * config.batchSize * data.windows.nCtx;
-  if (probes !== null) Object.assign(measures, probeMeasures(probes));
+  if (probes !== null) {
+    Object.assign(measures, probeMeasures(probes));
+    for (const [name, { interval, n }] of Object.entries(probes.mistakes)) {
+      if (n > 0) intervals[`mistakes.${name}`] = interval;
+    }
+    const nece = probes.tests.in?.nece?.all;
+    if (nece !== undefined) intervals['probe.nece'] = nece.interval;
+  }
 
   const records = run.metrics();
   return {

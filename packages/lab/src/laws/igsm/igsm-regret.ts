@@ -1,5 +1,5 @@
 import type { Law } from '../law.js';
-import { measured, part22, plain, read, readSome } from './members.js';
+import { measured, mistake, part22, plain, read, readSome } from './members.js';
 
 const scale = {
   members: { run: plain },
@@ -21,7 +21,7 @@ export const igsmRegret: Law = {
   },
   scales: { laptop: scale, gpu: scale, paper: scale },
   measure({ run }) {
-    const ours = read(run, 'mistakes.regret');
+    const [ours, interval] = mistake(run, 'regret');
     const all = read(run, 'probe.regret');
     const measures = {
       'mistakes.regret': ours,
@@ -30,6 +30,6 @@ export const igsmRegret: Law = {
       aboveMajority: all - read(run, 'probe.regret.majority'),
       ...readSome(run, ['probe.regret.majority', 'probe.regret.random', 'probe.regret.ood']),
     };
-    return measured(ours, measures);
+    return measured(ours, measures, interval);
   },
 };

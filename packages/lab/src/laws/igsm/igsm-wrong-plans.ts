@@ -1,5 +1,5 @@
 import type { Law } from '../law.js';
-import { measured, part21, plain, read } from './members.js';
+import { measured, mistake, part21, plain, read } from './members.js';
 
 const scale = {
   members: { run: plain },
@@ -21,13 +21,9 @@ export const igsmWrongPlans: Law = {
   },
   scales: { laptop: scale, gpu: scale, paper: scale },
   measure({ run }) {
-    const ours = read(run, 'mistakes.unnecessary');
+    const [ours, interval] = mistake(run, 'unnecessary');
     const all = read(run, 'probe.nece');
-    return measured(ours, {
-      'mistakes.unnecessary': ours,
-      n: read(run, 'mistakes.unnecessary.n'),
-      all,
-      below: all - ours,
-    });
+    const measures = { 'mistakes.unnecessary': ours, n: read(run, 'mistakes.unnecessary.n'), all, below: all - ours };
+    return measured(ours, measures, interval);
   },
 };

@@ -1,5 +1,5 @@
 import type { Law } from '../law.js';
-import { measured, part21, plain, read, readSome } from './members.js';
+import { measured, mistake, part21, plain, read, readSome } from './members.js';
 
 const scale = {
   members: { run: plain },
@@ -21,7 +21,7 @@ export const igsmWrongReadiness: Law = {
   },
   scales: { laptop: scale, gpu: scale, paper: scale },
   measure({ run }) {
-    const ours = read(run, 'mistakes.canNext');
+    const [ours, interval] = mistake(run, 'canNext');
     const all = read(run, 'probe.can_next');
     const measures = {
       'mistakes.canNext': ours,
@@ -30,6 +30,6 @@ export const igsmWrongReadiness: Law = {
       below: all - ours,
       ...readSome(run, ['mistakes.neceNext', 'probe.nece_next']),
     };
-    return measured(ours, measures);
+    return measured(ours, measures, interval);
   },
 };

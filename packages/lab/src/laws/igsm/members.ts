@@ -69,3 +69,11 @@ export function differenceInterval(
 export function accuracy(results: Results | undefined, cell: string): readonly [number, Interval | undefined] {
   return [read(results, `accuracy.${cell}`), results?.intervals[`accuracy.${cell}`]];
 }
+
+/** What a probe says of the model's own mistakes; without any it is 0, anywhere in 0 … 1. */
+export function mistake(results: Results | undefined, kind: string): readonly [number, Interval] {
+  const name = `mistakes.${kind}`;
+  if (read(results, `${name}.n`) === 0) return [0, { low: 0, high: 1 }];
+  const share = read(results, name);
+  return [share, results?.intervals[name] ?? { low: share, high: share }];
+}
