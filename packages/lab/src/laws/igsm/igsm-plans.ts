@@ -18,7 +18,6 @@ export const igsmPlans: Law = {
     unit: 'accuracy of the nece probe behind the question',
   },
   scales: {
-    tiny: { members, expect: above(0.03) },
     laptop: { members, expect: above(0.1) },
     gpu: { members, expect: above(0.15) },
     paper: { members, expect: [{ measure: 'probe.nece', atLeast: 0.98, tests: 'nearly always right' }, ...above(0.2)] },
