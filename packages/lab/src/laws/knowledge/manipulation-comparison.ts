@@ -3,10 +3,13 @@ import type { Law, LawScale } from '../law.js';
 import { forFunctions, HINTED, hintedAnswers, share, source, taught } from './manipulation-members.js';
 import { read } from './members.js';
 
-const members = (name: ScaleName, task: 'majorRanking' | 'majorSubtraction', [direct, hinted]: [string, string]) => ({
-  [direct]: taught(task, forFunctions(name)),
-  [hinted]: taught(task, { ...forFunctions(name), ...HINTED }),
-});
+/** Comparing by numbers that no text says takes longer to learn than the scale's finetuning lasts, even from right hints. */
+const STEPS: Readonly<Partial<Record<ScaleName, number>>> = { tiny: 5000, laptop: 10_000 };
+
+function members(name: ScaleName, task: 'majorRanking' | 'majorSubtraction', [direct, hinted]: [string, string]) {
+  const rest = { ...forFunctions(name), ...(STEPS[name] && { finetuneSteps: STEPS[name] }) };
+  return { [direct]: taught(task, rest), [hinted]: taught(task, { ...rest, ...HINTED }) };
+}
 
 const scale = (name: ScaleName, subtraction: boolean): LawScale => ({
   members: {
