@@ -47,8 +47,10 @@ export function requireApart({
   readonly train: ArrayLike<number>;
   readonly test: ArrayLike<number>;
 }): void {
-  const trained = new Set(Array.from(train));
-  const shared = Array.from(test).filter((person) => trained.has(person));
+  const trained = new Set<number>();
+  for (let i = 0; i < train.length; i++) trained.add(train[i]!);
+  const shared: number[] = [];
+  for (let i = 0; i < test.length; i++) if (trained.has(test[i]!)) shared.push(test[i]!);
   if (shared.length === 0) return;
   const some = shared.slice(0, 5).join(', ') + (shared.length > 5 ? ', …' : '');
   throw new DataError(

@@ -290,7 +290,8 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
       ...(qaShare > 0 && { share: qaShare }),
     },
   };
-  const { windows, dVocab } = openKnowledgeData(qaShare > 0 ? asked : people, seed);
+  // Without a share or a window of their own, questions leave the windows to biographies.
+  const { windows, dVocab, questions } = openKnowledgeData(asked, seed);
   const model: GptConfig = gpt2(setting.nLayer, dModel / dHead, {
     dVocab,
     nCtx,
@@ -345,8 +346,7 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
   if (finetune === 'none') return apart;
 
   const { rank = base.finetune.rank, embeddingRank = base.finetune.embeddingRank } = given;
-  const nRow =
-    CTX_STEP * Math.ceil((openKnowledgeData(asked, seed).questions('train', 'train').maxTokens + 1) / CTX_STEP);
+  const nRow = CTX_STEP * Math.ceil((questions('train', 'train').maxTokens + 1) / CTX_STEP);
   if (nRow > nCtx) {
     const expected = `at least ${nRow}, so that every question with its answer fits`;
     throw new ConfigError([{ path: 'nCtx', expected, got: `${nCtx}` }]);
