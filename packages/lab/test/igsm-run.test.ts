@@ -102,7 +102,7 @@ describe('an igsm run', () => {
     const found = laws.filter(({ part }) => part.startsWith('2.'));
     expect(found).toHaveLength(20);
     // A wrong sentence and an unnecessary parameter, which an untrained model does not write in order.
-    const measures = {
+    const measures: Record<string, number> = {
       ...whole.results.measures,
       'mistakes.unnecessary': 0.4,
       'mistakes.canNext': 0.6,

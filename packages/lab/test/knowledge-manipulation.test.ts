@@ -28,7 +28,7 @@ import { hintFigures } from '../src/recipes/knowledge-manipulation-report.js';
 
 const tokenizer = knowledgeWords('bioS-mini');
 const { eos, dVocab } = tokenizer;
-const device = openDevice(deviceStatus('cpu').available ? 'cpu' : 'js', { threads: 1 });
+const device = openDevice(deviceStatus('cpu').available ? 'cpu' : 'js', { nThread: 1 });
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 describe('answers with hints', () => {

@@ -295,7 +295,7 @@ describe('what cannot be probed', () => {
     [{ labels: [[1]], ids: new Array(13).fill(0) }, "ids] expected 1 … 12 tokens, the model's context, got 13"],
     [{ labels: [[1]], ids: [0, 9, 0, 0] }, 'ids[1]] expected a token 0 … 8'],
   ])('names the example that does not fit: %j', async (part, message) => {
-    const broken = { ...source, example: () => ({ ids: [0, 1, 2, 3], positions: [3], labels: [[1]], ...part }) };
+    const broken = { ...source, example: () => ({ ids: [0, 1, 2, 3], positions: [3], ...part }) };
     await expect(embeddingProbe(model, broken, brief)).rejects.toThrow(message);
   });
   it('stops when it is told to', async () => {
