@@ -50,6 +50,7 @@ struct Layout {
   static constexpr int few = groups == 3 ? 32 : 40, many = groups == 3 ? 160 : 232;
 };
 
+#ifdef PHYSLM_SM90
 /** A block's shared memory and its barriers: one base, so that few registers hold them. */
 template <int kD, Pass pass>
 struct Room {
@@ -278,11 +279,12 @@ DEVICE void hide(float (&s)[32], int k0, int last0, int last1, float value) {
   for (int i = 0; i < 32; i++)
     if (column + 8 * (i / 4) + i % 2 > (i % 4 < 2 ? last0 : last1)) s[i] = value;
 }
+#endif
 
 template <int kD>
 __global__ void __launch_bounds__(Layout<kD, kForward>::threads, 1)
     forward_wgmma(const __grid_constant__ gpu::TensorMap rows, Attention a, Walk walk) {
-#if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef PHYSLM_SM90
   using L = Layout<kD, kForward>;
   const Room<kD, kForward> room;
   const int group = warp_index() / 4;
@@ -401,19 +403,21 @@ __global__ void __launch_bounds__(Layout<kD, kForward>::threads, 1)
 #endif
 }
 
+#ifdef PHYSLM_SM90
 /** Σ over a row of the products of two operands that take() gave; for rows lane/4 and lane/4 + 8. */
 DEVICE void add_products(const uint32_t (&x)[4], const uint32_t (&y)[4], float (&total)[2]) {
 #pragma unroll
   for (int i = 0; i < 4; i++)
     total[i % 2] += from_half(x[i] & 0xffffu) * from_half(y[i] & 0xffffu) + from_half(x[i] >> 16) * from_half(y[i] >> 16);
 }
+#endif
 
 /** a.delta receives, for each tile of queries, 64 log-sum-exps in bits and then 64 sums of dO·o; +∞ and 0 behind the last. */
 template <int kD>
 __global__ void __launch_bounds__(Layout<kD, kQueries>::threads, 1)
     gradient_queries_wgmma(const __grid_constant__ gpu::TensorMap rows, const __grid_constant__ gpu::TensorMap gradients,
                            const __grid_constant__ gpu::TensorMap outputs, Attention a, Walk walk) {
-#if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef PHYSLM_SM90
   using L = Layout<kD, kQueries>;
   constexpr bool kInRegisters = kD < 128;  // wide heads are multiplied straight from shared memory
   const Room<kD, kQueries> room;
@@ -545,7 +549,7 @@ template <int kD>
 __global__ void __launch_bounds__(Layout<kD, kKeys>::threads, 1)
     gradient_keys_wgmma(const __grid_constant__ gpu::TensorMap rows, const __grid_constant__ gpu::TensorMap gradients, Attention a,
                         Walk walk) {
-#if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef PHYSLM_SM90
   using L = Layout<kD, kKeys>;
   constexpr bool kInRegisters = kD < 128;
   const Room<kD, kKeys> room;

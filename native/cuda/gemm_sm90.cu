@@ -160,7 +160,7 @@ template <int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
 __global__ void __launch_bounds__(kThreads, 1)
     multiply_wgmma(const __grid_constant__ gpu::TensorMap map_a, const __grid_constant__ gpu::TensorMap map_b, Product p,
                    int64_t depth, int jobs, float* partial, float* tile_sums, int wide) {
-#if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef PHYSLM_SM90
   constexpr int kCount = kStages<kN>;
   char* stages = gpu::shared<char>();
   stages += (1024 - gpu::address(stages) % 1024) % 1024;

@@ -5,6 +5,11 @@
 
 #include "gpu.h"
 
+/** Defined where all of this can be used: in the pass of nvcc for sm_90a, and in the emulation. */
+#if defined(PHYSLM_EMULATE) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define PHYSLM_SM90
+#endif
+
 #ifdef PHYSLM_EMULATE
 #include "emulate/gpu_sm90.h"
 #else
@@ -16,7 +21,7 @@ struct alignas(64) TensorMap {
   uint64_t words[16];
 };
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef PHYSLM_SM90
 DEVICE uint32_t address(const void* shared) { return (uint32_t)__cvta_generic_to_shared(shared); }
 
 DEVICE void barrier_init(uint64_t* barrier, int count) {

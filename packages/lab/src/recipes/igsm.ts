@@ -143,10 +143,10 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
   laptop: {
     ...smallWorld,
     describe:
-      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 64, 148 million tokens',
+      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 64, 202 million tokens',
     nLayer: 4,
     tokensPerStep: 12 * 112,
-    nStep: 110_000,
+    nStep: 150_000,
     evaluate: {
       ...quick,
       nProblem: 1024,
