@@ -84,11 +84,11 @@ describe('laws of Part 3.1', () => {
       point(500, 1, 0.8, 0.4),
     ];
     const members = {
-      finetuned: run({ 'exact.test': 0.1 }),
-      mixed20: run({ 'exact.test': 0.3 }),
-      mixed50: run({ 'exact.test': 0.5 }),
+      afterwards: run({ 'exact.test': 0.1 }),
+      few: run({ 'exact.test': 0.3 }),
+      half: run({ 'exact.test': 0.5 }),
     };
-    const { measures } = law.measure({ ...members, mixed80: run({ 'exact.test': 0.9 }, { curve }) });
+    const { measures } = law.measure({ ...members, many: run({ 'exact.test': 0.9 }, { curve }) });
     expect(measures['halfway.answersTrain']).toBeCloseTo(100, 9);
     expect(measures['halfway.biographyTest']).toBeCloseTo(250, 9);
     expect(measures['halfway.answersTest']).toBeCloseTo(350, 9);

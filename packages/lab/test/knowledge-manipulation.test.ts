@@ -122,7 +122,16 @@ describe('a run', () => {
   test.each([0.5, undefined])(
     'is asked for hints when it was taught with some: share %s',
     async (hintShare) => {
-      const small = { nPeople: 24, exposures: 1, nLayer: 1, dModel: 16, nCtx: 64, batchSize: 4, finetuneSteps: 1 };
+      const small = {
+        qaShare: 0,
+        nPeople: 24,
+        exposures: 1,
+        nLayer: 1,
+        dModel: 16,
+        nCtx: 64,
+        batchSize: 4,
+        finetuneSteps: 1,
+      };
       const experiment = knowledge({
         scale: 'tiny',
         seed: 3,
@@ -154,7 +163,15 @@ describe('people who are compared', () => {
     const { data, seed } = knowledge({
       scale: 'tiny',
       seed: 5,
-      parameters: { nPeople: 60, nTrain: 7, tasks: 'comparison', augmentation: 'single', dModel: 16, nLayer: 1 },
+      parameters: {
+        nPeople: 60,
+        nTrain: 7,
+        tasks: 'comparison',
+        augmentation: 'single',
+        dModel: 16,
+        nLayer: 1,
+        qaShare: 0,
+      },
     });
     const { questions: ask, split } = openKnowledgeData(data, seed);
     expect([split.train.length, split.test.length]).toEqual([7, 30]);
@@ -235,7 +252,7 @@ describe('laws of Part 3.2', () => {
     for (const law of found) {
       expect(scalesOf(law)).toEqual(['tiny', 'laptop', 'gpu', 'paper']);
       for (const experiment of Object.values(membersOf(law, 'tiny', 1))) {
-        starts.add(digest(experiment.start!.experiment));
+        starts.add(digest(experiment.start?.experiment ?? experiment));
         runs.add(digest(experiment));
       }
     }

@@ -25,6 +25,7 @@ const small = {
   rank: 2,
   embeddingRank: 2,
   nAsked: 6,
+  qaShare: 0,
 };
 const make = (parameters: Readonly<Record<string, unknown>> = {}): KnowledgeExperiment =>
   knowledge({ scale: 'tiny', seed: 3, parameters: { ...small, ...parameters } });
@@ -85,7 +86,13 @@ describe('knowledge experiments', () => {
     for (const other of [{ augmentation: 'single' }, { celebrity: 'multi5' }, { dModel: 32 }, { exposures: 3 }]) {
       expect(start(make(other))).not.toBe(alone);
     }
-    expect(make({ qaShare: 0.5, nPeople: 60 }).start).toBeUndefined();
+    const mixed = { qaShare: 0.5, nPeople: 60 };
+    expect(make(mixed).start).toBeUndefined();
+    // What is taught after mixed training starts from the run that the same parameters give without it.
+    const after = make({ ...mixed, finetune: 'lora', tasks: 'monthMod2', hintShare: 0.5, nTrain: 5 });
+    expect(start(after)).toBe(digest(make(mixed)));
+    expect([after.evaluate.pProbe, after.evaluate.qProbe]).toEqual([null, null]);
+    expect(after.data.questions).toMatchObject({ tasks: ['monthMod2'], hintShare: 0.5, nTrain: 5 });
     expect(make({ finetune: 'full' }).train.lowRank).toBeUndefined();
     expect(make({ rank: 0 }).train.lowRank).toEqual({ embedding: { rank: 2 }, scale: 1 });
   });
@@ -93,7 +100,6 @@ describe('knowledge experiments', () => {
   test('what does not fit is refused with the parameter and what fits', () => {
     expect(() => make({ augmentation: 'multi5+permut' })).toThrow(/augmentation.*'multi5\+permut'/s);
     expect(() => make({ tasks: 'extraction,majr' })).toThrow(/'majr'/);
-    expect(() => make({ qaShare: 0.5, finetune: 'lora' })).toThrow(/none with qaShare/);
     expect(() => make({ qaShare: 1 })).toThrow(/below 1/);
     expect(() => make({ nTrain: 13 })).toThrow(/1 … 12/);
     expect(() => make({ rank: 0, embeddingRank: 0 })).toThrow(/lowRank/);

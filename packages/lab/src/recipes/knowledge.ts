@@ -23,6 +23,8 @@ interface KnowledgeScale {
   readonly rotaryShare: number;
   /** Initial weights have standard deviation initScale / √dModel. */
   readonly initScale: number;
+  /** Share of the windows that hold questions; 0: questions come after all reading. */
+  readonly qaShare: number;
   /** Tokens in a window. */
   readonly nCtx: number;
   /** Windows in a step. */
@@ -47,12 +49,14 @@ interface FinetuneScale {
   readonly scale: number;
 }
 
+/** Small models carry few facts over to questions that come after all reading; they do when questions come in between. */
 const mini = {
   population: 'bioS-mini',
   tokenizer: 'words',
   dHead: 16,
   rotaryShare: 1,
   initScale: 0.5,
+  qaShare: 0.6,
   nCtx: 128,
   batchSize: 16,
   lrPeak: 3e-3,
@@ -67,6 +71,7 @@ const full = {
   dHead: 64,
   rotaryShare: 0.25,
   initScale: 0.32,
+  qaShare: 0,
   nCtx: 512,
   batchSize: 96,
   lrPeak: 1e-3,
@@ -110,7 +115,7 @@ export const knowledgeScales: Readonly<Record<ScaleName, KnowledgeScale>> = {
     ...mini,
     describe: '500 people, 4 layers of width 64',
     nPeople: 500,
-    exposures: 250,
+    exposures: 120,
     nLayer: 4,
     dModel: 64,
     finetune: miniFinetune,
@@ -119,28 +124,24 @@ export const knowledgeScales: Readonly<Record<ScaleName, KnowledgeScale>> = {
   },
   small: {
     ...mini,
+    describe: '700 people, 4 layers of width 64',
+    nPeople: 700,
+    exposures: 120,
+    nLayer: 4,
+    dModel: 64,
+    finetune: miniFinetune,
+    probes: miniProbes,
+    nAsked: 350,
+  },
+  laptop: {
+    ...mini,
     describe: '1,000 people, 4 layers of width 64',
     nPeople: 1000,
-    exposures: 300,
+    exposures: 120,
     nLayer: 4,
     dModel: 64,
     finetune: { ...miniFinetune, nStep: 3000 },
     probes: miniProbes,
-    nAsked: 500,
-  },
-  laptop: {
-    ...mini,
-    describe: '2,000 people, 6 layers of width 96',
-    nPeople: 2000,
-    exposures: 400,
-    nLayer: 6,
-    dModel: 96,
-    lrPeak: 2e-3,
-    finetune: { ...miniFinetune, nStep: 5000, embeddingRank: 24 },
-    probes: {
-      p: { ...miniProbes.p, nStep: 1500, update: 'own' },
-      q: { ...miniProbes.q, nStep: 2000, update: 'own' },
-    },
     nAsked: 500,
   },
   gpu: {
@@ -177,13 +178,16 @@ const share = z.number().min(0).max(1);
 export const knowledgeParameters = z.strictObject({
   augmentation: z.string().optional().describe('texts about a person: single, multi5+permute, couple2, …'),
   celebrity: z.string().optional().describe('texts about as many celebrities, who are asked about in training'),
-  qaShare: share.optional().describe('mixed training: share of the windows that hold questions; no finetuning then'),
+  qaShare: share.optional().describe('mixed training: share of the windows that hold questions; 0: biographies alone'),
   encoder: z.boolean().optional().describe('sees both sides, fills in hidden words, and is asked in mixed training'),
-  finetune: z.enum(['lora', 'full', 'none']).optional().describe('how questions are learnt after pretraining'),
+  finetune: z.enum(['lora', 'full', 'none']).optional().describe('how tasks are learnt after the training that reads'),
   tasks: z.string().optional().describe('what is asked, with commas: extraction, retrieval, monthMod2, …'),
   nTrain: count(1).optional().describe('people who are asked about in training; half of all when left out'),
   hintShare: share.optional().describe('share of the answers that state the facts first'),
-  probes: z.enum(['both', 'p', 'q', 'none']).optional().describe('P-probes, Q-probes'),
+  probes: z
+    .enum(['both', 'p', 'q', 'none'])
+    .optional()
+    .describe('P-probes, Q-probes; none when left out and other tasks than extraction are asked'),
   nPeople: count(2).optional().describe('people whose facts are learnt'),
   exposures: count(1).optional().describe('times that training shows each person'),
   nLayer: count(1).optional().describe('layers of the model'),
@@ -238,13 +242,14 @@ const CURVE = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1];
 const TUNING_CURVE = [0.1, 0.25, 0.5, 1];
 
 /**
- * Trains a transformer on biographies, then on questions about half of the people, and asks it about the others. Pretraining
- * is a run of its own, which all finetunings of it start from; in mixed training there is one run. Pure.
+ * Trains a transformer on biographies and on questions about half of the people, and asks it about the others. Questions come
+ * among the biographies (mixed training, the run without `finetune`), or after all reading, in a finetuning. What a finetuning
+ * starts from is a run of its own, which others share: pretraining, or mixed training on questions for the facts. Pure.
  *
  * @throws ConfigError with every parameter that is unknown or does not fit.
  * @throws DataError when there are too few people for the window, or more than there are names.
  * @see Allen-Zhu and Li 2023, arXiv:2309.14316 and 2309.14402. Differs from the papers at `tiny`, `small` and `laptop`: a
- * population with smaller pools (bioS-mini), short windows, rotary positions that turn whole heads.
+ * population with smaller pools (bioS-mini), short windows, rotary positions that turn whole heads, mixed training by default.
  */
 export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): KnowledgeExperiment {
   const base = knowledgeScales[scale];
@@ -252,19 +257,13 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
   const setting = {
     ...base,
     augmentation: 'multi5+permute',
-    qaShare: 0,
     tasks: 'extraction',
-    probes: 'both' as const,
     ...given,
   };
   const { qaShare, celebrity, dModel, dHead, nCtx } = setting;
-  const finetune = setting.qaShare > 0 ? 'none' : (given.finetune ?? 'lora');
-  if (qaShare > 0 && given.finetune !== undefined && given.finetune !== 'none') {
-    const expected = 'none with qaShare: mixed training asks while it reads';
-    throw new ConfigError([{ path: 'finetune', expected, got: `'${given.finetune}'` }]);
-  }
+  const finetune = given.finetune ?? (qaShare > 0 ? 'none' : 'lora');
   const encoder = given.encoder === true;
-  if (encoder) checkEncoder(given);
+  if (encoder) checkEncoder({ ...given, qaShare, finetune });
   if (qaShare >= 1) throw new ConfigError([{ path: 'qaShare', expected: 'a share below 1', got: `${qaShare}` }]);
   if (dModel % dHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of dHead ${dHead}`, got: `${dModel}` }]);
@@ -281,17 +280,15 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
   };
   const tasks = setting.tasks.split(',').map((name) => name.trim());
   tasksNamed(tasks);
-  const asked: KnowledgeDataConfig = {
-    ...people,
-    questions: {
-      tasks,
-      ...(given.nTrain !== undefined && { nTrain: given.nTrain }),
-      ...(given.hintShare !== undefined && { hintShare: given.hintShare }),
-      ...(qaShare > 0 && { share: qaShare }),
-    },
+  const taught = {
+    tasks,
+    ...(given.nTrain !== undefined && { nTrain: given.nTrain }),
+    ...(given.hintShare !== undefined && { hintShare: given.hintShare }),
   };
-  // Without a share or a window of their own, questions leave the windows to biographies.
-  const { windows, dVocab, questions } = openKnowledgeData(asked, seed);
+  const mixed = qaShare > 0;
+  const readingTasks = finetune === 'none' ? taught : { tasks: ['extraction'] };
+  const data = mixed ? { ...people, questions: { ...readingTasks, share: qaShare } } : people;
+  const { windows, dVocab } = openKnowledgeData(data, seed);
   const model: GptConfig = gpt2(setting.nLayer, dModel / dHead, {
     dVocab,
     nCtx,
@@ -303,24 +300,22 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
   const problems = modelProblems(model);
   if (problems.length > 0) throw new ConfigError(problems);
   const nStep = Math.max(1, Math.ceil(windows.windowsFor(setting.exposures) / setting.batchSize));
-  const evaluate = (questions: boolean): KnowledgeEvaluate => ({
-    nAsked: setting.nAsked,
-    nCurve: Math.min(setting.nAsked, 100),
-    questions,
-    pProbe: null,
-    qProbe: null,
-  });
+  const scores = { nAsked: setting.nAsked, nCurve: Math.min(setting.nAsked, 100), pProbe: null, qProbe: null };
+  // Runs that are asked for facts are probed for them.
+  const facts = setting.tasks === 'extraction' || (mixed && finetune !== 'none');
+  const { probes: chosen = facts ? 'both' : 'none' } = given;
   const wanted = (kind: 'p' | 'q'): KnowledgeProbeConfig | null =>
-    !encoder && (setting.probes === 'both' || setting.probes === kind) ? base.probes[kind] : null;
-  const source = 'arXiv:2309.14316, Sections 2 to 6; arXiv:2309.14402, Sections 3 to 5';
-  const label = [people.augmentation, ...(celebrity === undefined ? [] : [`with-${people.celebrity}`])].join('-');
-  const pretraining: KnowledgeExperiment = {
-    name: `knowledge-${scale}-${label}${qaShare > 0 ? `-mixed${qaShare}` : ''}${encoder ? '-encoder' : ''}-s${seed}`,
+    !encoder && (chosen === 'both' || chosen === kind) ? base.probes[kind] : null;
+  const probes = { pProbe: wanted('p'), qProbe: wanted('q') };
+  const texts = [people.augmentation, ...(celebrity === undefined ? [] : [`with-${people.celebrity}`])].join('-');
+  const label = `knowledge-${scale}-${texts}${mixed ? `-mixed${qaShare}` : ''}${encoder ? '-encoder' : ''}`;
+  const reading: KnowledgeExperiment = {
+    name: `${label}-s${seed}`,
     recipe: 'knowledge',
     scale,
-    source,
+    source: 'arXiv:2309.14316, Sections 2 to 6; arXiv:2309.14402, Sections 3 to 5',
     seed,
-    data: qaShare > 0 ? asked : people,
+    data,
     model,
     train: {
       nStep,
@@ -338,55 +333,65 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
       keepCheckpoints: 1,
       evaluateAt: [...new Set(CURVE.map((part) => Math.max(1, Math.round(part * nStep))))],
     },
-    evaluate: evaluate(qaShare > 0),
+    evaluate: { ...scores, ...probes, questions: mixed },
   };
-  const probed = { ...evaluate(true), pProbe: wanted('p'), qProbe: wanted('q') };
-  if (qaShare > 0) return { ...pretraining, evaluate: probed };
-  const apart = { ...pretraining, evaluate: { ...probed, questions: false } };
-  if (finetune === 'none') return apart;
-
-  const { rank = base.finetune.rank, embeddingRank = base.finetune.embeddingRank } = given;
+  if (finetune === 'none') return reading;
+  // A run that asks while it reads is complete without finetuning, probes and all; other pretraining is measured after it.
+  const start = mixed ? reading : { ...reading, evaluate: { ...scores, questions: false } };
+  const { questions } = openKnowledgeData({ ...people, questions: taught }, seed);
   const nRow = CTX_STEP * Math.ceil((questions('train', 'train').maxTokens + 1) / CTX_STEP);
   if (nRow > nCtx) {
     const expected = `at least ${nRow}, so that every question with its answer fits`;
     throw new ConfigError([{ path: 'nCtx', expected, got: `${nCtx}` }]);
   }
+  return {
+    ...reading,
+    name: `${label}-asked-${tasks.join('.')}-s${seed}`,
+    data: { ...people, questions: { ...taught, nCtx: nRow } },
+    train: finetuning(base.finetune, given, finetune, model),
+    evaluate: { ...scores, ...(mixed ? {} : probes), questions: true },
+    start: { experiment: start },
+  };
+}
+
+/** Training on questions alone: of every weight, or of updates of low rank. */
+function finetuning(
+  usual: FinetuneScale,
+  given: KnowledgeParameters,
+  kind: 'lora' | 'full',
+  model: GptConfig,
+): KnowledgeTrainConfig {
+  const { rank = usual.rank, embeddingRank = usual.embeddingRank } = given;
   const lowRank: LowRankConfig = {
     ...(rank > 0 && { attention: { rank, targets: ['q', 'v'] as const } }),
     ...(embeddingRank > 0 && { embedding: { rank: embeddingRank } }),
-    scale: base.finetune.scale,
+    scale: usual.scale,
   };
-  const misfits = finetune === 'lora' ? lowRankProblems(lowRank, model) : [];
+  const misfits = kind === 'lora' ? lowRankProblems(lowRank, model) : [];
   if (misfits.length > 0) throw new ConfigError(misfits);
-  const { nStep: usualSteps, batchSize, lrPeak, weightDecay } = base.finetune;
-  const nTuning = given.finetuneSteps ?? usualSteps;
+  const { batchSize, weightDecay } = usual;
+  const { finetuneSteps: nStep = usual.nStep, finetuneLr: lrPeak = usual.lrPeak } = given;
   return {
-    ...pretraining,
-    name: `knowledge-${scale}-${label}-asked-${tasks.join('.')}-s${seed}`,
-    data: { ...asked, questions: { ...asked.questions!, nCtx: nRow } },
-    train: {
-      nStep: nTuning,
-      batchSize,
-      optimizer: { lrPeak: given.finetuneLr ?? lrPeak, betas: [0.9, 0.98], eps: 1e-6, weightDecay, clipNorm: 1 },
-      schedule: { kind: 'cosine', nWarmup: 0, finalFraction: 0.1 },
-      logEvery: Math.max(1, Math.round(nTuning / 50)),
-      checkpointEvery: Math.max(1, Math.ceil(nTuning / 3)),
-      keepCheckpoints: 1,
-      evaluateAt: [...new Set(TUNING_CURVE.map((part) => Math.max(1, Math.round(part * nTuning))))],
-      ...(finetune === 'lora' && { lowRank }),
-    },
-    evaluate: probed,
-    start: { experiment: pretraining },
+    nStep,
+    batchSize,
+    optimizer: { lrPeak, betas: [0.9, 0.98], eps: 1e-6, weightDecay, clipNorm: 1 },
+    schedule: { kind: 'cosine', nWarmup: 0, finalFraction: 0.1 },
+    logEvery: Math.max(1, Math.round(nStep / 50)),
+    checkpointEvery: Math.max(1, Math.ceil(nStep / 3)),
+    keepCheckpoints: 1,
+    evaluateAt: [...new Set(TUNING_CURVE.map((part) => Math.max(1, Math.round(part * nStep))))],
+    ...(kind === 'lora' && { lowRank }),
   };
 }
 
 /** An encoder is asked while it reads, and is not probed. */
-function checkEncoder({ qaShare = 0, hintShare, probes = 'none' }: KnowledgeParameters): void {
+function checkEncoder({ qaShare = 0, finetune, hintShare, probes = 'none' }: KnowledgeParameters): void {
   const problems: ConfigProblem[] = [];
   const check = (fine: boolean, path: string, expected: string, got: unknown): void => {
     if (!fine) problems.push({ path, expected: `${expected} with encoder: true`, got: `${got}` });
   };
   check(qaShare > 0, 'qaShare', 'a share above 0', qaShare);
+  check(finetune === 'none', 'finetune', 'none', `'${finetune}'`);
   check(hintShare === undefined, 'hintShare', 'nothing', hintShare);
   check(probes === 'none', 'probes', 'none', `'${probes}'`);
   if (problems.length > 0) throw new ConfigError(problems, 'An encoder fills in answers; it writes none.');

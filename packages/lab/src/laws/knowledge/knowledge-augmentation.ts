@@ -1,8 +1,8 @@
 import type { Law, LawScale } from '../law.js';
-import { AUGMENTED, askedInBetween, differenceInterval, measured, read, source } from './members.js';
+import { AUGMENTED, differenceInterval, measured, read, source } from './members.js';
 
-const scale = (gap: number, members: LawScale['members'] = AUGMENTED): LawScale => ({
-  members,
+const scale = (gap: number): LawScale => ({
+  members: AUGMENTED,
   expect: [
     {
       measure: 'gap',
@@ -31,8 +31,8 @@ export const knowledgeAugmentation: Law = {
   },
   // Every person is shown equally often, in one text or in five. Models of a processor are asked while they read, not afterwards.
   scales: {
-    tiny: scale(0.3, askedInBetween({ nPeople: 1000, exposures: 120 })),
-    laptop: scale(0.4, askedInBetween({ nPeople: 2000, exposures: 200 })),
+    tiny: scale(0.3),
+    laptop: scale(0.4),
     gpu: scale(0.4),
     paper: scale(0.4),
   },

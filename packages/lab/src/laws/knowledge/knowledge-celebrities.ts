@@ -3,11 +3,11 @@ import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { AUGMENTED, asked, differenceInterval, measured, read, source } from './members.js';
 
-/** Entries are drawn from the union, so a celebrity with five entries is shown five times as often as anyone else. */
-const CELEBRITY_ENTRIES = 5;
+/** Celebrities, with five entries each, are shown five times as often as anyone else: training is as long or twice as long. */
+const fewer = (name: ScaleName): number => (name === 'gpu' || name === 'paper' ? 5 : 3);
 
 const scale = (name: ScaleName, gain: number): LawScale => {
-  const exposures = Math.ceil(knowledgeScales[name].exposures / CELEBRITY_ENTRIES);
+  const exposures = Math.ceil(knowledgeScales[name].exposures / fewer(name));
   const withCelebrities = (augmentation: string) =>
     asked(augmentation, { celebrity: 'multi5+permute', exposures, probes: 'none' });
   return {

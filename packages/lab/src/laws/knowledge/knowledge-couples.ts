@@ -1,11 +1,11 @@
 import type { Law, LawScale } from '../law.js';
-import { asked, mean, measured, read, source } from './members.js';
+import { askedAfterwards, mean, measured, read, source } from './members.js';
 
 /** Facts that always come right after their partner. */
 const SECONDS = ['birthCity', 'major', 'workCity'] as const;
 
 const scale = (gap: number): LawScale => ({
-  members: { couple2: asked('couple2', { probes: 'p', finetune: 'none' }) },
+  members: { couple2: askedAfterwards('couple2', { probes: 'p', finetune: 'none' }) },
   expect: [
     { measure: 'gap', atLeast: gap, tests: 'the second fact of a pair is in the states once the first has been told' },
   ],

@@ -1,11 +1,11 @@
 import type { Law, LawScale } from '../law.js';
-import { AUGMENTED, asked, differenceInterval, measured, read, source } from './members.js';
+import { askedAfterwards, differenceInterval, measured, read, source } from './members.js';
 
 const scale = (gap: number): LawScale => ({
   members: {
-    lora: AUGMENTED['multi5+permute'],
-    noEmbedding: asked('multi5+permute', { embeddingRank: 0, probes: 'none' }),
-    full: asked('multi5+permute', { finetune: 'full', probes: 'none' }),
+    lora: askedAfterwards('multi5+permute', { probes: 'none' }),
+    noEmbedding: askedAfterwards('multi5+permute', { embeddingRank: 0, probes: 'none' }),
+    full: askedAfterwards('multi5+permute', { finetune: 'full', probes: 'none' }),
   },
   expect: [
     {

@@ -1,8 +1,8 @@
 import type { Law, LawScale } from '../law.js';
-import { AUGMENTED, measured, read, source } from './members.js';
+import { askedAfterwards, measured, read, source } from './members.js';
 
 const scale = (biography: number, taught: number, above: number): LawScale => ({
-  members: { single: AUGMENTED.single },
+  members: { single: askedAfterwards('single', { probes: 'none' }) },
   expect: [
     { measure: 'biography', atLeast: biography, tests: 'the model has the biographies of all people by heart' },
     {

@@ -8,7 +8,7 @@ const scale = (forward: number, reversed: number, mixed: boolean): LawScale => (
   members: {
     forward: taught('inverse'),
     reversed: taught('inverse', { augmentation: 'multi5+reverse6' }),
-    ...(mixed && { forwardMixed: taught('inverse', { qaShare: 0.5 }) }),
+    ...(mixed && { forwardMixed: taught('inverse', { qaShare: 0.5, finetune: 'none' }) }),
   },
   expect: [
     {

@@ -8,11 +8,11 @@ import { asked, read } from './members.js';
 type Parameters = Readonly<Record<string, unknown>>;
 
 /**
- * A model that is taught one kind of task after it has read biographies, by default those in which facts are stored with the
- * name. Finetunings of equal texts share their pretraining.
+ * A model that can be asked for facts and is then taught one kind of task; by default it has read texts that store facts with the
+ * name. What is taught on equal texts shares the training that reads them.
  */
 export const taught = (tasks: string, { augmentation = 'multi5+permute', ...rest }: Parameters = {}): LawMember =>
-  asked(String(augmentation), { tasks, probes: 'none', ...rest });
+  asked(String(augmentation), { tasks, finetune: 'lora', ...rest });
 
 /** Finetuning for functions of facts, where the paper differs from its finetuning for facts. */
 export const forFunctions = (scale: ScaleName): Parameters =>

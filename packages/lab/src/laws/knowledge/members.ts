@@ -3,11 +3,20 @@ import { invariant } from '@physlm/base';
 import type { Interval, Results } from '../../recipes/recipe.js';
 import type { LawMeasurement, LawMember } from '../law.js';
 
-/** A model that reads texts in this augmentation and is then taught to answer: laws share these runs. */
-export const asked = (augmentation: string, rest: Readonly<Record<string, unknown>> = {}): LawMember => ({
+type Parameters = Readonly<Record<string, unknown>>;
+
+/**
+ * A model that reads texts in this augmentation and is asked about half of the people, as is usual at a scale: among the texts
+ * at those for one processor, after them at those of the paper. Laws share these runs.
+ */
+export const asked = (augmentation: string, rest: Parameters = {}): LawMember => ({
   recipe: 'knowledge',
   parameters: { augmentation, ...rest },
 });
+
+/** The same, asked after all texts, by finetuning. */
+export const askedAfterwards = (augmentation: string, rest: Parameters = {}): LawMember =>
+  asked(augmentation, { qaShare: 0, ...rest });
 
 /** Q-probes alone: inside biographies, two of the data sets tell the law. */
 const namesOnly = { probes: 'q' } as const;
@@ -21,18 +30,6 @@ export const AUGMENTED = {
   multi5: asked('multi5', namesOnly),
   'multi5+permute': asked('multi5+permute'),
 } as const;
-
-/**
- * The same texts, asked about while they are read: small models do not carry facts over to questions that come after all
- * reading, whatever the texts, but they do when questions come in between.
- */
-export const askedInBetween = (setting: Readonly<Record<string, unknown>>): typeof AUGMENTED =>
-  Object.fromEntries(
-    Object.entries(AUGMENTED).map(([name, { parameters }]) => {
-      const { augmentation } = parameters as { readonly augmentation: string };
-      return [name, asked(augmentation, { qaShare: 0.6, probes: 'none', ...setting })];
-    }),
-  ) as typeof AUGMENTED;
 
 export const source = (section: string): { readonly paper: string; readonly section: string } => ({
   paper: 'arXiv:2309.14316',
