@@ -18,6 +18,8 @@ export interface KnowledgeProbeConfig {
   readonly batchSize: number;
   readonly learningRate: number;
   readonly update: 'own' | 'shared';
+  /** Of the embedding update; the paper's when left out, 0 for none. */
+  readonly rank?: number;
 }
 
 /** What a probe reads at one place. */
@@ -210,13 +212,9 @@ export async function qProbe(
 }
 
 /** The paper's probe with this project's size of training. */
-function options(
-  kind: 'pProbe' | 'qProbe',
-  { nStep, batchSize, learningRate, update }: KnowledgeProbeConfig,
-  seed: number,
-): EmbeddingProbeOptions {
+function options(kind: 'pProbe' | 'qProbe', config: KnowledgeProbeConfig, seed: number): EmbeddingProbeOptions {
   // Without keys there is no control task: people do not recur between the halves.
-  return { ...embeddingProbeSettings[kind], nStep, batchSize, learningRate, update, seed };
+  return { ...embeddingProbeSettings[kind], ...config, seed };
 }
 
 function cellOf(score: {

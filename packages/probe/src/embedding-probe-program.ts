@@ -113,16 +113,16 @@ function rootMeanSquare(values: ArrayLike<number>): number {
  * E[v]: its own row s·N [D], N ~ N(0, 1) at the start, is trained instead, and the update with it.
  */
 class EmbeddingProbeModule extends Module {
-  /** A [V, K]. */
-  readonly tokens: Tensor;
+  /** A [V, K]; none of rank 0. */
+  readonly tokens: Tensor | undefined;
   /** Bᵀ [D, K]. */
-  readonly directions: Tensor;
+  readonly directions: Tensor | undefined;
   /** [D, new tokens]. */
   readonly newTokens: Tensor | undefined;
   readonly norm: LayerNorm | BatchNorm | undefined;
   readonly head: Linear;
   /** s on the diagonal, [K, K]. */
-  readonly #unit: Tensor;
+  readonly #unit: Tensor | undefined;
   /** −E[0]/s in each column, [D, new tokens]: what a new token, which the model takes for token 0, has not to start from. */
   readonly #instead: Tensor | undefined;
   /** s. */
@@ -139,10 +139,12 @@ class EmbeddingProbeModule extends Module {
       tensor.requiresGrad = true;
       return tensor;
     };
-    this.tokens = trained([dVocab + nNewToken, rank]);
-    this.directions = trained([dModel, rank]);
-    const diagonal = Array.from({ length: rank * rank }, (_, i) => (i % (rank + 1) === 0 ? this.unit : 0));
-    this.#unit = device.tensor(diagonal, [rank, rank]);
+    if (rank > 0) {
+      this.tokens = trained([dVocab + nNewToken, rank]);
+      this.directions = trained([dModel, rank]);
+      const diagonal = Array.from({ length: rank * rank }, (_, i) => (i % (rank + 1) === 0 ? this.unit : 0));
+      this.#unit = device.tensor(diagonal, [rank, rank]);
+    }
     if (nNewToken > 0) {
       this.newTokens = trained([dModel, nNewToken]);
       const first = Array.from(table.subarray(0, dModel), (x) => -x / this.unit);
@@ -166,7 +168,7 @@ class EmbeddingProbeModule extends Module {
     };
     const { weight, bias } = this.head;
     const d = weight.shape[1]!;
-    this.tokens.values().fill(0);
+    this.tokens?.values().fill(0);
     draw(this.directions, 1, 'directions');
     draw(this.newTokens, 1, 'newTokens');
     weight.values().fill(0);
@@ -190,13 +192,23 @@ class EmbeddingProbeModule extends Module {
 
   /** x [B, T, D] with the update of tokens [BT] added; `isNew` [BT, new tokens] holds s where a token is new. */
   update(x: Tensor, tokens: Tensor, isNew: Tensor | undefined): Tensor {
-    const chosen = linear({ x: embedding({ ids: tokens, w: this.tokens }, {}).y, w: this.#unit }, {}).y;
-    let change = linear({ x: chosen, w: this.directions }, {}).y;
-    if (isNew !== undefined) {
-      change = add(change, linear({ x: isNew, w: this.#instead! }, {}).y);
-      change = add(change, linear({ x: isNew, w: this.newTokens! }, {}).y);
+    const changes: Tensor[] = [];
+    if (this.tokens !== undefined) {
+      const chosen = linear({ x: embedding({ ids: tokens, w: this.tokens }, {}).y, w: this.#unit! }, {}).y;
+      changes.push(linear({ x: chosen, w: this.directions! }, {}).y);
     }
-    return add(x, reshape(change, x.shape));
+    if (isNew !== undefined) {
+      changes.push(linear({ x: isNew, w: this.#instead! }, {}).y, linear({ x: isNew, w: this.newTokens! }, {}).y);
+    }
+    return changes.length === 0
+      ? x
+      : add(
+          x,
+          reshape(
+            changes.reduce((sum, change) => add(sum, change)),
+            x.shape,
+          ),
+        );
   }
 }
 
@@ -305,6 +317,7 @@ export class EmbeddingProgram {
   embeddingUpdate(state: ProbeState): (token: number) => Float32Array {
     this.#use(state);
     const { tokens, directions, unit } = this.#module;
+    if (tokens === undefined || directions === undefined) return () => new Float32Array(this.model.config.dModel);
     const [A, B] = [tokens.values().slice(), directions.values().slice()];
     const [d, K] = directions.shape as [number, number];
     return (token) =>

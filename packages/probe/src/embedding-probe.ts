@@ -64,7 +64,7 @@ export interface EmbeddingProbeProgress {
 /** What to train, and how. {@link embeddingProbeSettings} has the papers' settings. */
 export interface EmbeddingProbeOptions {
   readonly readout?: EmbeddingReadout | undefined;
-  /** Of the update of the input embedding; 8. */
+  /** Of the update of the input embedding; 8. 0: the embedding stays as it is, but for new tokens. */
   readonly rank?: number | undefined;
   /** Tokens that examples use beside the model's vocabulary: V, V + 1, …, such as [START], [MID] and [END]. 0. */
   readonly nNewToken?: number | undefined;
@@ -671,10 +671,12 @@ function checkOptions({ tasks, nExample }: EmbeddingProbeSource, options: Embedd
   const check = (ok: boolean, name: string, expected: string, got: unknown, near?: string | undefined): void => {
     if (!ok) problems.push({ path: `embeddingProbe.${name}`, expected, got: String(got), nearest: near });
   };
-  for (const [name, n] of Object.entries({ rank, batchSize, nStep, nTest })) {
+  for (const [name, n] of Object.entries({ batchSize, nStep, nTest })) {
     check(Number.isInteger(n) && n > 0, name, 'a positive integer', n);
   }
-  check(Number.isInteger(nNewToken) && nNewToken >= 0, 'nNewToken', 'an integer ≥ 0', nNewToken);
+  for (const [name, n] of Object.entries({ rank, nNewToken })) {
+    check(Number.isInteger(n) && n >= 0, name, 'an integer ≥ 0', n);
+  }
   check(split > 0 && split < 1, 'split', 'a share of the units in (0, 1)', split);
   check(dropout >= 0 && dropout < 1, 'dropout', 'a share in [0, 1)', dropout);
   check(learningRate > 0 && Number.isFinite(learningRate), 'learningRate', 'a number > 0', learningRate);

@@ -104,6 +104,12 @@ describe('a label that a token of the text decides', () => {
     expect(token).toMatchObject({ ceiling: 1, nTest: 400, nTrain: 300 * 32 });
     expect(run.result.controls).toEqual({ majority: 'run', randomModel: 'run', controlTask: 'run' });
   });
+  it('is read less well without an update of the embedding, from states as they are', async () => {
+    const found = await embeddingProbe(modelOf('a'), source, { ...small, rank: 0, without: ['randomModel'] });
+    expect(found.result.tasks.token!.accuracy).toBeGreaterThan(0.4);
+    expect(found.result.tasks.token!.accuracy).toBeLessThan(run.result.tasks.token!.accuracy - 0.1);
+    expect(found.result.tasks.coin!.accuracy).toBeLessThan(0.58);
+  });
   it('is no news where the label is noise', () => {
     const { coin } = run.result.tasks;
     expect(coin!.accuracy).toBeLessThan(0.58);
@@ -267,13 +273,13 @@ describe('what cannot be probed', () => {
   it('is refused, all of it at once', async () => {
     const bad = {
       ...brief,
-      rank: 0,
+      rank: -1,
       split: 1,
       readout: { norm: 'btach' as 'batch' },
       without: ['majorty' as 'majority'],
     };
     const failed = embeddingProbe(model, source, bad);
-    await expect(failed).rejects.toThrow('[embeddingProbe.rank] expected a positive integer, got 0');
+    await expect(failed).rejects.toThrow('[embeddingProbe.rank] expected an integer ≥ 0, got -1');
     await expect(failed).rejects.toThrow('[embeddingProbe.split] expected a share of the units in (0, 1), got 1');
     await expect(failed).rejects.toThrow("Did you mean 'batch'?");
     await expect(failed).rejects.toThrow("Did you mean 'majority'?");

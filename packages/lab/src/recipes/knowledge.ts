@@ -79,9 +79,10 @@ const full = {
   nWarmup: 1000,
 } as const;
 
+/** An update of the embedding would be fitted to the few hundred people to train on, and hide the others' facts. */
 const miniProbes = {
-  p: { nStep: 300, batchSize: 48, learningRate: 5e-3, update: 'shared' },
-  q: { nStep: 400, batchSize: 128, learningRate: 5e-3, update: 'shared' },
+  p: { nStep: 500, batchSize: 48, learningRate: 5e-3, update: 'shared', rank: 0 },
+  q: { nStep: 300, batchSize: 128, learningRate: 5e-3, update: 'shared', rank: 0 },
 } as const;
 
 const fullProbes = {

@@ -1,7 +1,14 @@
+import { ATTRIBUTES } from '@physlm/data/bio';
+import type { Results } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
-import { AUGMENTED, measured, read, source, spearman } from './members.js';
+import { AUGMENTED, mean, measured, read, source, spearman } from './members.js';
 
 const names = Object.keys(AUGMENTED);
+
+/** First tokens of facts that a P-probe reads before the first fact of a biography is told, mean over facts. */
+const firstPlace = (results: Results | undefined): number =>
+  mean(ATTRIBUTES.map((attribute) => read(results, `pFirst.0.${attribute}`)));
+
 const scale = (correlation: number): LawScale => ({
   members: AUGMENTED,
   expect: [
@@ -29,8 +36,11 @@ export const knowledgeQProbe: Law = {
     const probe = names.map((name) => read(runs[name], 'qWhole'));
     const exact = names.map((name) => read(runs[name], 'exactNoDate.test'));
     const correlation = spearman(probe, exact);
+    const inBiographies = names.map((name) => firstPlace(runs[name]));
     const measures = {
       correlation,
+      correlationInBiographies: spearman(inBiographies, exact),
+      ...Object.fromEntries(names.map((name, i) => [`pFirst.0.${name}`, inBiographies[i]!])),
       ...Object.fromEntries(names.map((name, i) => [`qWhole.${name}`, probe[i]!])),
       ...Object.fromEntries(names.map((name, i) => [`exactNoDate.${name}`, exact[i]!])),
     };

@@ -18,16 +18,13 @@ export const asked = (augmentation: string, rest: Parameters = {}): LawMember =>
 export const askedAfterwards = (augmentation: string, rest: Parameters = {}): LawMember =>
   asked(augmentation, { qaShare: 0, ...rest });
 
-/** Q-probes alone: inside biographies, two of the data sets tell the law. */
-const namesOnly = { probes: 'q' } as const;
-
 /** Texts that differ in how much they are varied, from nothing to everything. */
 export const AUGMENTED = {
   single: asked('single'),
-  permute1: asked('single+permute1', namesOnly),
-  fullname: asked('single+fullname', namesOnly),
-  permute5: asked('single+permute5', namesOnly),
-  multi5: asked('multi5', namesOnly),
+  permute1: asked('single+permute1'),
+  fullname: asked('single+fullname'),
+  permute5: asked('single+permute5'),
+  multi5: asked('multi5'),
   'multi5+permute': asked('multi5+permute'),
 } as const;
 
