@@ -6,6 +6,7 @@ import {
   capacity,
   capacityTwoBits,
   type Environment,
+  type Law,
   laws,
   recordLaw,
   runFolder,
@@ -82,6 +83,29 @@ describe('the site of the ledger', () => {
     for (const seed of [1, 2]) expect(html).toContain(`physlm run capacity --scale tiny --seed ${seed}`);
     expect(html).toContain('physlm law capacity-two-bits --scale paper --ledger');
     expect(html.match(/<svg/g)).toHaveLength(1);
+  });
+
+  test('draws what a law compares, seed by seed, and leaves it as a file', async () => {
+    const law: Law = {
+      ...capacityTwoBits,
+      compares: {
+        title: 'Bits and shares',
+        caption: 'Two measures.',
+        label: 'share',
+        measures: { 'bits each': 'perParameter', 'of the ceiling': 'shareOfCeiling', 'not measured': 'other' },
+      },
+    };
+    const compared = join(sandbox, 'compared');
+    await writeLedgerSite(compared, { laws: [law], ledger, runs });
+    expect(readdirSync(join(compared, 'figures')).sort()).toEqual([
+      'capacity-two-bits-small.svg',
+      'capacity-two-bits-tiny.svg',
+    ]);
+    const html = readFileSync(join(compared, 'capacity-two-bits.html'), 'utf8');
+    expect(html.match(/<svg/g)).toHaveLength(3);
+    expect(html).toContain('Two measures. Scale tiny, 2 seeds.');
+    expect(html).toMatch(/>of the ceiling<\/t.><td[^>]*>0.96</); // The mean of 0.97 and 0.95.
+    expect(html).not.toContain('not measured');
   });
 
   test('takes in the reports of recorded runs that are at hand, and links no other', () => {

@@ -5,6 +5,7 @@ export {
   boundText,
   criterion,
   type Law,
+  type LawComparison,
   type LawMeasurement,
   type LawMember,
   type LawScale,

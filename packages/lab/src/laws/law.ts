@@ -30,6 +30,16 @@ export interface LawScale {
   readonly expect: readonly Expectation[];
 }
 
+/** Measures that a law sets beside each other, for a picture. */
+export interface LawComparison {
+  readonly title: string;
+  readonly caption: string;
+  /** What the measures are, with their unit. */
+  readonly label: string;
+  /** Names in the picture, from top to bottom, and the measures that they stand for; those that a scale has not are left out. */
+  readonly measures: Readonly<Record<string, string>>;
+}
+
 /** A finding of the papers as an experiment that anyone can re-run. */
 export interface Law {
   readonly id: string;
@@ -41,6 +51,7 @@ export interface Law {
   readonly paper: { readonly text: string; readonly unit: string };
   /** Every scale that is defined, smallest first. */
   readonly scales: Readonly<Partial<Record<ScaleName, LawScale>>>;
+  readonly compares?: LawComparison;
   /** Why no scale is defined, for a law that cannot be tried here. */
   readonly untested?: string;
   /** Reads the law off the results of its members. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { scalesOf } from '../laws/index.js';
 import { boundText, criterion, type Law } from '../laws/law.js';
 import {
+  combineSeeds,
   currentRow,
   describeMembers,
   type LawReport,
@@ -73,6 +74,29 @@ export function runLinks({ law, scales }: LawState, runs: string): ReadonlyMap<s
 
 const linkKey = (scale: string, seed: number, member: string): string => `${scale} ${seed} ${member}`;
 
+/** What a law sets beside each other, as measured at a scale; undefined when it sets nothing, or has no row. */
+export function comparison(law: Law, { scale, row }: ScaleState): IntervalFigure | undefined {
+  if (law.compares === undefined || row === undefined) return undefined;
+  const { title, caption, label, measures } = law.compares;
+  const rows = Object.entries(measures).flatMap(([name, measure]) => {
+    const singles = row.runs.flatMap((run) => run.measures[measure] ?? []);
+    if (singles.length === 0) return [];
+    const { ours, interval } = combineSeeds(
+      singles.map((value) => ({ ours: value, interval: { low: value, high: value } })),
+    );
+    return [{ name, value: ours, ...interval, singles }];
+  });
+  return {
+    kind: 'interval',
+    id: `${law.id}-${scale}`,
+    title,
+    caption: `${caption} Scale ${scale}, ${row.runs.length === 1 ? 'one seed' : `${row.runs.length} seeds`}.`,
+    x: { label },
+    rows,
+    names: { value: 'mean over seeds', interval: '95 % interval over seeds', single: 'one seed' },
+  };
+}
+
 /** The page of a law: claim, source, what was measured at each scale, and how to measure it again. */
 export async function lawPage(state: LawState, links: ReadonlyMap<string, RunLink>): Promise<string> {
   const { law, scales } = state;
@@ -100,7 +124,7 @@ export async function lawPage(state: LawState, links: ReadonlyMap<string, RunLin
       ? `<section><h2>Not tried here</h2><p class="summary">${escapeHtml(capital(law.untested ?? ''))}.</p></section>`
       : `<section><h2>At each scale</h2>${summary}</section>`,
     figure === undefined ? '' : figureHtml(figure, await renderSvg(figure)),
-    ...scales.map((one) => scaleHtml(law, one, links)),
+    ...(await Promise.all(scales.map((one) => scaleHtml(law, one, links)))),
   ].join('\n');
   return page({ title: `${law.id}: ${law.claim}`, body, css: siteCss });
 }
@@ -123,7 +147,8 @@ function intervals({ law, scales }: LawState): IntervalFigure | undefined {
   };
 }
 
-function scaleHtml(law: Law, { scale, report, row }: ScaleState, links: ReadonlyMap<string, RunLink>): string {
+async function scaleHtml(law: Law, state: ScaleState, links: ReadonlyMap<string, RunLink>): Promise<string> {
+  const { scale, report, row } = state;
   const { expect, members } = law.scales[scale]!;
   const commands = row === undefined ? [report.command] : [...new Set(row.runs.map(({ command }) => command))];
   const again = `<p>To ${row === undefined ? 'run' : 'repeat'} this:</p><pre><code>${escapeHtml(commands.join('\n'))}</code></pre>`;
@@ -170,8 +195,10 @@ function scaleHtml(law: Law, { scale, report, row }: ScaleState, links: Readonly
   );
   const reports = found.length === 0 ? '' : `<p class="note">Reports of the runs: ${found.join(' · ')}</p>`;
   const all = Object.entries(measures).map(([name, value]) => [name, String(Number(value.toPrecision(6)))]);
+  const compared = comparison(law, state);
+  const picture = compared === undefined ? '' : figureHtml(compared, await renderSvg(compared));
   return (
-    `<section class="scale">${head}${bounds}${runs}${reports}<p class="note">${escapeHtml(versions.join('; '))}.</p>${again}` +
+    `<section class="scale">${head}${bounds}${picture}${runs}${reports}<p class="note">${escapeHtml(versions.join('; '))}.</p>${again}` +
     `<details><summary>Every measure, mean over seeds</summary>${tableBody({ columns: ['measure', 'mean'], rows: all })}</details></section>`
   );
 }

@@ -4,7 +4,8 @@ import { makeFolder, OutputError, writeFileAtomic } from '@physlm/base';
 import type { Law } from '../laws/law.js';
 import { decimals } from '../report/number-format.js';
 import { escapeHtml, page } from '../report/page.js';
-import { type LawState, lawPage, lawState, runLinks } from './law-page.js';
+import { renderSvg } from '../report/svg.js';
+import { comparison, type LawState, lawPage, lawState, runLinks } from './law-page.js';
 import { siteCss, verdictChip } from './site-style.js';
 
 /** What a site is made from. */
@@ -18,7 +19,7 @@ export interface LedgerSiteOptions {
 
 /**
  * Writes the ledger as pages that need no network and are complete without scripts: `index.html`, one page for each law,
- * and `runs/` with the reports of recorded runs. Returns the path of the index.
+ * `figures/` with what laws compare, and `runs/` with the reports of recorded runs. Returns the path of the index.
  *
  * @throws DataError when a file of the ledger is broken.
  * @throws OutputError when a file cannot be written.
@@ -29,6 +30,10 @@ export async function writeLedgerSite(folder: string, { laws, ledger, runs }: Le
     const links = runLinks(state, runs);
     for (const { from, to } of links.values()) copy(from, join(folder, to));
     writeFileAtomic(join(folder, `${state.law.id}.html`), await lawPage(state, links));
+    for (const scale of state.scales) {
+      const figure = comparison(state.law, scale);
+      if (figure !== undefined) writeFileAtomic(join(folder, 'figures', `${figure.id}.svg`), await renderSvg(figure));
+    }
   }
   const index = join(folder, 'index.html');
   writeFileAtomic(index, indexPage(states));

@@ -36,6 +36,13 @@ export const knowledgeAugmentation: Law = {
     gpu: scale(0.4),
     paper: scale(0.4),
   },
+  compares: {
+    title: 'Answers by augmentation',
+    caption:
+      'Whole answers about people that the model was not asked about in training. All of them were read equally often, and every data set is known by heart.',
+    label: 'right answers about P_test',
+    measures: Object.fromEntries(Object.keys(AUGMENTED).map((name) => [name, `exact.${name}`])),
+  },
   measure(runs) {
     const exact = (name: string): number => read(runs[name], 'exact.test');
     const gap = exact('multi5+permute') - exact('single');

@@ -40,6 +40,16 @@ export const knowledgeCelebrities: Law = {
     gpu: scale('gpu', 0.3),
     paper: scale('paper', 0.3),
   },
+  compares: {
+    title: 'The celebrity effect',
+    caption: 'Whole answers about people of one text each, who were never asked about beside celebrities.',
+    label: 'right answers about the minority',
+    measures: {
+      'without celebrities': 'exact.alone',
+      'with celebrities': 'exact.celebrities',
+      'with celebrities in another form': 'exact.mismatch',
+    },
+  },
   measure(runs) {
     const exact = (name: string): number => read(runs[name], 'exact.test');
     const gain = exact('celebrities') - exact('alone');

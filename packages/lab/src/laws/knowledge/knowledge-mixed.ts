@@ -70,6 +70,19 @@ export const knowledgeMixed: Law = {
     gpu: scale(0.3, single),
     paper: scale(0.3, single),
   },
+  compares: {
+    title: 'Questions among biographies, or after them',
+    caption: 'Whole answers about P_test of models that read the same texts.',
+    label: 'right answers about P_test',
+    measures: {
+      'asked afterwards': 'exact.afterwards',
+      'one window in five asks': 'exact.few',
+      'one in two': 'exact.half',
+      'most windows ask': 'exact.many',
+      'one text each, asked afterwards': 'exact.singleAfterwards',
+      'one text each, most windows ask': 'exact.singleMany',
+    },
+  },
   measure(runs) {
     const exact = (of: Results | undefined): number => read(of, 'exact.test');
     const { curve } = runs.many as KnowledgeResults;

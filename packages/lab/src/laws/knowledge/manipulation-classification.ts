@@ -54,6 +54,20 @@ export const manipulationClassification: Law = {
     gpu: scale('gpu', 0.2, 0.1),
     paper: scale('paper', 0.2, 0.1),
   },
+  compares: {
+    title: 'The gap between answers with and without a hint',
+    caption:
+      'Is the birth month even? Whole answers about P_test; with a hint the model states the month before it answers. Expected: right hints give right answers, wrong ones the commonest.',
+    label: 'right answers about P_test',
+    measures: {
+      'commonest answer': 'chance',
+      'without a hint, taught with fewer people': 'direct.fewer',
+      'without a hint': 'direct',
+      'without a hint, taught with more people': 'direct.more',
+      'with a hint': 'withHint',
+      'expected with these hints': 'predicted',
+    },
+  },
   measure({ fewer, direct, hinted, more }) {
     const { withHint, hint, predicted, chance } = hintedAnswers(hinted, TASK);
     const exact = `exact.test.${TASK}`;

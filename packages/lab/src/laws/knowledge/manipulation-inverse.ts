@@ -39,6 +39,16 @@ export const manipulationInverse: Law = {
     gpu: scale(0.01, 0.3, true),
     paper: scale(0.01, 0.3, true),
   },
+  compares: {
+    title: 'From facts back to names',
+    caption: 'First names told from all six facts about P_test, above the commonest first name.',
+    label: 'right answers above the commonest',
+    measures: {
+      'names before facts': 'forward',
+      'names before facts, mixed training': 'forwardMixed',
+      'names after facts': 'reversed',
+    },
+  },
   measure(runs) {
     const first = 'all_to_first';
     const chance = share(runs.forward, `majority.test.${first}`);
