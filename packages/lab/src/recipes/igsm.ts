@@ -143,10 +143,13 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
   laptop: {
     ...smallWorld,
     describe:
-      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 64, 202 million tokens',
+      'up to 5 operations modulo 5 on 3 statements, a world of 2 layers of 4 items, 4 layers of width 96, 121 million tokens',
     nLayer: 4,
+    dModel: 96,
+    nHead: 6,
+    lrPeak: 2.5e-3,
     tokensPerStep: 12 * 112,
-    nStep: 150_000,
+    nStep: 90_000,
     evaluate: {
       ...quick,
       nProblem: 1024,
