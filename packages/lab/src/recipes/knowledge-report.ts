@@ -69,17 +69,18 @@ export function knowledgeReport(experiment: KnowledgeExperiment, results: Knowle
               ['answers, first token', shown('first.train'), shown('first.test'), ''],
               ['answers, whole', shown('exact.train'), shown('exact.test'), paperFigure(experiment)],
             ]),
+        ...(pProbe === null ? [] : [['probed before the first fact, first token', '', percent(value('pFirst.0')), '']]),
         ...(qProbe === null
           ? []
           : [
-              ['from the name, first token', '', percent(value('qFirst')), ''],
-              ['from the name, whole value', '', percent(value('qWhole')), ''],
+              ['probed from the name, first token', '', percent(value('qFirst')), ''],
+              ['probed from the name, whole value', '', percent(value('qWhole')), ''],
             ]),
       ],
     },
     figures: [
       ...(answers === null ? [] : [answersFigure(answers, extraction), ...hintFigures(answers.test, nameOf)]),
-      ...(pProbe === null ? [] : pFigures(pProbe)),
+      ...(pProbe === null ? [] : pFigures(pProbe, experiment.evaluate.pProbe?.rank !== 0)),
       ...(qProbe === null ? [] : [qFigure(qProbe, answers)]),
       ...(curve.length > 1 ? [learningFigure(curve)] : []),
       lossFigure(results),
@@ -167,7 +168,7 @@ function answersTable(answers: Answers): Table {
 
 const places = ['1st', '2nd', '3rd', '4th', '5th', '6th'].map((place) => `before the ${place} fact`);
 
-function pFigures(probes: PProbeResults): Figure[] {
+function pFigures(probes: PProbeResults, updates: boolean): Figure[] {
   const figure = (kind: 'first' | 'whole', title: string, caption: string): HeatFigure => {
     const known = ATTRIBUTES.filter((attribute) => probes[attribute][kind] !== null);
     return {
@@ -185,7 +186,7 @@ function pFigures(probes: PProbeResults): Figure[] {
     figure(
       'first',
       'P-probe: the first token of each fact',
-      'What a linear probe with a low-rank update of the embedding reads off the last layer just before each fact of a biography, ' +
+      `What a linear probe${updates ? ' with a low-rank update of the embedding' : ''} reads off the last layer just before each fact of a biography, ` +
         'about people that the probe was not trained on. A staircase: facts are known only where they come. A full first row: ' +
         'they are stored with the name.',
     ),
@@ -226,7 +227,7 @@ function qFigure(probes: QProbeResults, answers: Answers | null): BarFigure {
     title: 'Q-probe: what the name alone tells',
     caption:
       'What a probe reads off the end of a full name, about people that it was not trained on: whole values, of birth dates the ' +
-      'month. Beside it the answers to questions: both rise and fall together.',
+      'month. Beside it the answers to questions.',
     x: { label: 'accuracy', min: 0, max: 1 },
     categories: ATTRIBUTES.map(nameOf),
     series: [
