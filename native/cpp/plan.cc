@@ -120,7 +120,7 @@ Plan* open_plan(napi_env env, napi_value handle) {
   bool ours = false;
   void* data;
   if (napi_check_object_type_tag(env, handle, &kPlanTag, &ours) != napi_ok || !ours ||
-      napi_get_value_external(env, handle, &data) != napi_ok) {
+      napi_unwrap(env, handle, &data) != napi_ok) {
     fail(env, "[plan] expected what compile() returned, got something else");
     return nullptr;
   }
@@ -154,6 +154,8 @@ bool slice_range(napi_env env, const Plan& plan, napi_value first, napi_value co
 
 }  // namespace
 
+// The handle holds the buffers, and the plan only watches them: a finalizer waits for the event loop, and buffers that a plan
+// held would pile up in code that compiles plan after plan without letting it turn.
 napi_value compile(napi_env env, napi_callback_info info) {
   napi_value args[3];
   const double* words = nullptr;
@@ -163,14 +165,18 @@ napi_value compile(napi_env env, napi_callback_info info) {
   plan->library = library_of(env, info);
   std::vector<napi_value> values;
   napi_value out = nullptr;
-  bool ready = read_buffers(env, args[1], *plan, &values) &&
+  napi_value held = nullptr;
+  bool ready = napi_create_array(env, &held) == napi_ok && read_buffers(env, args[1], *plan, &values) &&
                (is_undefined(env, args[2]) || read_slices(env, args[2], *plan)) && parse(env, *plan, words, count);
   if (ready && plan->sliced()) make_lanes(*plan);
   for (size_t i = 0; ready && i < values.size(); i++) {
     if (!plan->library->allocate) advise(plan->buffers[i]);
-    ready = napi_create_reference(env, values[i], 1, &plan->buffers[i].keep) == napi_ok;
+    ready = napi_create_reference(env, values[i], 0, &plan->buffers[i].keep) == napi_ok &&
+            napi_set_element(env, held, (uint32_t)i, values[i]) == napi_ok;
   }
-  if (!ready || napi_create_external(env, plan, drop_plan, nullptr, &out) != napi_ok) {
+  const napi_property_descriptor buffers = {"buffers", nullptr, nullptr, nullptr, nullptr, held, napi_default, nullptr};
+  if (!ready || napi_create_object(env, &out) != napi_ok || napi_define_properties(env, out, 1, &buffers) != napi_ok ||
+      napi_wrap(env, out, plan, drop_plan, nullptr, nullptr) != napi_ok) {
     drop_plan(env, plan, nullptr);
     return fail(env, "[compile] the plan could not be made");
   }

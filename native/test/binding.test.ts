@@ -218,6 +218,17 @@ describe.skipIf(absent)('the binding', () => {
     expect(() => native.run(plan)).toThrow('[plan] expected buffer 0 as it was compiled');
   });
 
+  it('lets go of the memory of plans that are gone, in code that never waits too', () => {
+    const add = [kernel('add_forward'), 2, 1, 0, ...tensor(0, 1000), ...tensor(0, 1000), ...tensor(4000, 1000)];
+    const [before, bytes, n] = [process.memoryUsage().arrayBuffers, 2 ** 24, 100];
+    let most = 0;
+    for (let i = 0; i < n; i++) {
+      native.run(native.compile(Float64Array.from(add), [new ArrayBuffer(bytes)]));
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    }
+    expect(most).toBeLessThan((n / 2) * bytes);
+  });
+
   it('keeps a plan’s memory alive', () => {
     native.compile(new Float64Array(0), []);
     const values = noise(1000, 1);
