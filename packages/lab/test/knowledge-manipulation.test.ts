@@ -256,8 +256,8 @@ describe('laws of Part 3.2', () => {
         runs.add(digest(experiment));
       }
     }
-    // multi5+permute, multi5+fullname, multi5+reverse6.
-    expect(starts.size).toBe(3);
+    // multi5+permute, multi5+fullname; and the two that are asked for names among texts.
+    expect(starts.size).toBe(4);
     expect(runs.size).toBe(10);
   });
 
@@ -373,7 +373,7 @@ describe('laws of Part 3.2', () => {
         'exact.test.all_to_first': first,
         'exact.train.all_to_first': 1,
       });
-    const runs = { forward: inverse(0.07), reversed: inverse(0.5) };
+    const runs = { forward: inverse(0.07), forwardMixed: inverse(0.08), reversed: inverse(0.5) };
     const { ours, interval, measures } = law.measure(runs);
     expect(ours).toBeCloseTo(0.01, 12);
     expect(interval.low).toBeCloseTo(-0.02, 12);

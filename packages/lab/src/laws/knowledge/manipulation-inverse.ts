@@ -1,14 +1,18 @@
-import type { Law, LawScale } from '../law.js';
+import type { Law, LawMember, LawScale } from '../law.js';
 import { share, source, taught } from './manipulation-members.js';
 import { read } from './members.js';
 
 const FACTS = ['bdate', 'birth', 'three', 'four', 'all'] as const;
 
-const scale = (forward: number, reversed: number, mixed: boolean): LawScale => ({
+/** Asked among the texts, in both directions of the texts. */
+const mixed = (augmentation: string): LawMember => taught('inverse', { augmentation, qaShare: 0.6, finetune: 'none' });
+
+const scale = (forward: number, reversed: number, small: boolean): LawScale => ({
   members: {
     forward: taught('inverse'),
-    reversed: taught('inverse', { augmentation: 'multi5+reverse6' }),
-    ...(mixed && { forwardMixed: taught('inverse', { qaShare: 0.5, finetune: 'none' }) }),
+    forwardMixed: mixed('multi5+permute'),
+    // Small models learn little more by finetuning than whom they are taught about.
+    reversed: small ? mixed('multi5+reverse6') : taught('inverse', { augmentation: 'multi5+reverse6' }),
   },
   expect: [
     {
@@ -17,9 +21,7 @@ const scale = (forward: number, reversed: number, mixed: boolean): LawScale => (
       tests: 'from all of their facts it does not tell who someone is, not even the first name',
     },
     { measure: 'reversed', atLeast: reversed, tests: 'unless it has read the facts before the name' },
-    ...(mixed
-      ? [{ measure: 'forwardMixed', atMost: forward, tests: 'nor does it when asked while it reads the biographies' }]
-      : []),
+    { measure: 'forwardMixed', atMost: forward, tests: 'nor does it when asked while it reads the biographies' },
   ],
 });
 
@@ -34,10 +36,10 @@ export const manipulationInverse: Law = {
     unit: 'first names told from all six facts about P_test, above the commonest one',
   },
   scales: {
-    tiny: scale(0.05, 0.1, false),
-    laptop: scale(0.03, 0.3, false),
-    gpu: scale(0.01, 0.3, true),
-    paper: scale(0.01, 0.3, true),
+    tiny: scale(0.05, 0.05, true),
+    laptop: scale(0.05, 0.1, true),
+    gpu: scale(0.01, 0.3, false),
+    paper: scale(0.01, 0.3, false),
   },
   compares: {
     title: 'From facts back to names',
