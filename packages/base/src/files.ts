@@ -5,25 +5,35 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
+  type Stats,
+  statSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { OutputError, PhyslmError } from './error.js';
 
 /**
- * Writes a file whole or not at all: to a neighbour first, forced to disk, then renamed over `path`.
+ * Writes a file whole or not at all: to a neighbour first, forced to disk, then renamed over `path`. Symbolic links stay, and
+ * what they point at is replaced; a device or a pipe is written to.
  *
- * @throws OutputError naming `path` when the disk is full or the folder cannot be written; the old file stays.
+ * @throws OutputError naming `path` when it is a folder, the disk is full or the folder cannot be written; the old file stays.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array | readonly Uint8Array[]): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const target = replaceablePath(path);
+  const parts = typeof data === 'string' ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
+  const temporary = `${target}.${process.pid}.tmp`;
   try {
-    createFolder(dirname(path));
+    if (target === undefined) {
+      writeFileSync(path, Buffer.concat(parts));
+      return;
+    }
+    createFolder(dirname(target));
     const file = openSync(temporary, 'w');
     try {
-      const parts = typeof data === 'string' ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
       for (const part of parts) {
         for (let offset = 0; offset < part.byteLength; ) {
           offset += writeSync(file, part, offset, part.byteLength - offset);
@@ -33,11 +43,30 @@ export function writeFileAtomic(path: string, data: string | Uint8Array | readon
     } finally {
       closeSync(file);
     }
-    renameSync(temporary, path);
+    renameSync(temporary, target);
   } catch (error) {
     removeQuietly(temporary);
     throw new OutputError(path, `cannot be written: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/**
+ * The path that a file written to `path` must be renamed to: `path` itself, or behind symbolic links what they point at.
+ * Undefined for a device or a pipe, which must be written to and never replaced.
+ *
+ * @throws OutputError when `path` is empty or a folder.
+ */
+export function replaceablePath(path: string): string | undefined {
+  if (path === '') throw new OutputError("''", 'cannot be written: it is no name of a file');
+  let found: Stats | undefined;
+  try {
+    found = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // Below a file, or behind a folder that may not be entered: said by whoever writes there.
+  }
+  if (found === undefined) return path;
+  if (found.isDirectory()) throw new OutputError(path, 'cannot be written: it is a folder');
+  return found.isFile() ? realpathSync(path) : undefined;
 }
 
 /**

@@ -10,7 +10,7 @@ export {
   OutputError,
   PhyslmError,
 } from './error.js';
-export { makeFolder, readJsonLines, toJsonLines, writeFileAtomic } from './files.js';
+export { makeFolder, readJsonLines, replaceablePath, toJsonLines, writeFileAtomic } from './files.js';
 export { nearest } from './nearest.js';
 export { philox4x32 } from './philox.js';
 export { Rng } from './rng.js';

@@ -17,12 +17,14 @@ function editDistance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** The candidate that a reader most likely meant by `name`; undefined when there is none to offer. */
+/** The candidate that a reader most likely meant by `name`, which may be its beginning; undefined when there is none to offer. */
 export function nearest(name: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const [given, known] = [name.toLowerCase(), candidate.toLowerCase()];
+    const begins = given !== '' && given !== known && known.startsWith(given);
+    const distance = begins ? 1 : editDistance(given, known);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import {
   nearest,
   OutputError,
   readJsonLines,
+  replaceablePath,
   toJsonLines,
   writeFileAtomic,
 } from '../src/index.js';
@@ -50,6 +51,19 @@ describe('files', () => {
     makeFolder(join(path, '..', 'a', 'b'));
     expect(() => makeFolder(join(path, 'below-a-file'))).toThrow(/cannot be created/);
   });
+  it('replaces what a symbolic link points at, never a folder and never a device', () => {
+    const at = folder();
+    const [file, link] = [join(at, 'f'), join(at, 'link')];
+    writeFileSync(file, 'old');
+    symlinkSync(file, link);
+    writeFileAtomic(link, 'new');
+    expect([readFileSync(file, 'utf8'), lstatSync(link).isSymbolicLink()]).toEqual(['new', true]);
+    expect(() => writeFileAtomic(at, 'x')).toThrow(`[${at}] cannot be written: it is a folder`);
+    expect(() => writeFileAtomic('', 'x')).toThrow(OutputError);
+    expect(readdirSync(at).sort()).toEqual(['f', 'link']);
+    expect(replaceablePath(join(file, 'below'))).toBe(join(file, 'below'));
+    if (existsSync('/dev/null')) expect(replaceablePath('/dev/null')).toBeUndefined();
+  });
   it.skipIf(!existsSync('/proc/self'))('gives up on a file system without folders (Linux: /proc)', () => {
     expect(() => makeFolder('/proc/physlm/run')).toThrow('/proc/physlm');
   });
@@ -59,6 +73,8 @@ describe('errors', () => {
   it('offer the nearest name', () => {
     expect(nearest('capcity', ['capacity', 'copy', 'cfg'])).toBe('capacity');
     expect(nearest('x', [])).toBeUndefined();
+    expect(nearest('lr', ['tag', 'lrPeak', 'nLayer'])).toBe('lrPeak');
+    expect(nearest('cfg', ['cfg3b', 'cfg'])).toBe('cfg');
   });
   it('report every problem of a configuration at once', () => {
     const error = new ConfigError([

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { makeFolder, OutputError } from '@physlm/base';
+import { makeFolder, OutputError, replaceablePath } from '@physlm/base';
 import { exitCodes } from './exit-codes.js';
 import { type Io, note } from './io.js';
 
@@ -19,7 +19,7 @@ interface RowWriter {
 /**
  * Runs `produce` with a writer of JSON lines to `file`, or to standard output when there is none; returns the exit code.
  * A file appears under its name when `produce` is through. Ctrl-C and SIGTERM leave no part of it; memory does not grow with
- * the number of rows.
+ * the number of rows. A device or a pipe gets the rows as they come.
  *
  * @throws OutputError naming the file when it cannot be written.
  */
@@ -39,13 +39,14 @@ export async function writeRows(
 }
 
 async function writeFile(path: string, io: Io, produce: (writer: RowWriter) => Promise<void>): Promise<number> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const target = replaceablePath(path);
+  const writing = target === undefined ? path : `${target}.${process.pid}.tmp`;
   const fail = (error: unknown): OutputError =>
     new OutputError(path, `cannot be written: ${(error as Error).message}`, { cause: error });
-  makeFolder(dirname(path));
+  makeFolder(dirname(writing));
   let handle: number;
   try {
-    handle = openSync(temporary, 'w');
+    handle = openSync(writing, 'w');
   } catch (error) {
     throw fail(error);
   }
@@ -74,8 +75,10 @@ async function writeFile(path: string, io: Io, produce: (writer: RowWriter) => P
     });
     flush();
     try {
-      fsyncSync(handle);
-      renameSync(temporary, path);
+      if (target !== undefined) {
+        fsyncSync(handle);
+        renameSync(writing, target);
+      }
     } catch (error) {
       throw fail(error);
     }
@@ -83,11 +86,11 @@ async function writeFile(path: string, io: Io, produce: (writer: RowWriter) => P
     return exitCodes.ok;
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    note(io, `Stopped: ${path} was not written.`);
+    note(io, `Stopped: ${path} was not written${target === undefined ? ' to its end' : ''}.`);
     return interruption.code!;
   } finally {
     closeSync(handle);
-    if (!kept) rmSync(temporary, { force: true });
+    if (!kept && target !== undefined) rmSync(writing, { force: true });
     interruption.release();
   }
 }
