@@ -181,9 +181,10 @@ export function openFinishedRun(path: string): FinishedRun {
   const run = RunDirectory.open(path, experiment, 'resume');
   const results = run.readJson<Results>('results.json');
   const environment = run.readJson<Environment>('environment.json');
-  if (results === undefined || environment === undefined) {
+  if (results === undefined) {
     throw new DataError(path, 'a finished run', 'one without results.json', 'Finish it with physlm run … --resume.');
   }
+  if (environment === undefined) throw new DataError(path, 'a finished run', 'one without environment.json');
   return { run, experiment, results, environment };
 }
 

@@ -1,5 +1,17 @@
 // `physlm data cfg` and `physlm verify cfg`, through the command's entry.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
@@ -91,6 +103,8 @@ describe('physlm data cfg', () => {
     [['--grammar-file', 'no-such.json'], '[no-such.json] expected a file that can be read'],
     [['--grammar', 'cfg3b', '--perturbation', 't-randon'], "did you mean 't-random'?"],
     [['--grammar', 'cfg3b', '--gamma', '3'], 'expected a number in 0 … 1'],
+    [['--grammar', 'cfg3b', '--gamma', '0.3'], '[gamma] expected --perturbation beside it, got none'],
+    [['--grammar', 'mine.json'], 'A file is given as --grammar-file'],
     [['--grammar', 'cfg3b', '--labls'], "did you mean '--labels'?"],
   ])('%j is bad usage', async (argv, message) => {
     const { code, stderr, rows } = await physlm(['data', 'cfg', ...argv]);
@@ -102,6 +116,38 @@ describe('physlm data cfg', () => {
     expect((await physlm(['data'])).stderr).toBe('physlm: data needs one of cfg, igsm; see physlm data --help\n');
     expect((await physlm(['data', 'cgf'])).stderr).toContain("did you mean 'cfg'?");
     expect((await physlm(['verify'])).code).toBe(2);
+  });
+
+  test('--out: a folder is no file, a link stays one, and a pipe is written to, not replaced', async () => {
+    const argv = ['data', 'cfg', '--grammar', 'cfg3b/13', '-n', '2'];
+    const [folder, file, link, pipe] = ['folder', 'file', 'link', 'pipe'].map((name) => join(sandbox, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    mkdirSync(folder);
+    expect(await physlm([...argv, '--out', folder])).toEqual({
+      code: 1,
+      stderr: `physlm: [${folder}] cannot be written: it is a folder\n`,
+      rows: [],
+    });
+    expect(readdirSync(sandbox)).toEqual(['folder']);
+    writeFileSync(file, 'old');
+    symlinkSync(file, link);
+    expect((await physlm([...argv, '--out', link])).code).toBe(0);
+    expect([lstatSync(link).isSymbolicLink(), readFileSync(file, 'utf8').split('\n').length]).toEqual([true, 3]);
+    if (process.platform === 'win32') return;
+    spawnSync('mkfifo', [pipe]);
+    const reader = spawn('cat', [pipe], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let read = '';
+    reader.stdout.on('data', (chunk) => {
+      read += chunk;
+    });
+    const ended = once(reader, 'close');
+    expect((await physlm([...argv, '--out', pipe])).code).toBe(0);
+    await ended;
+    expect([lstatSync(pipe).isFIFO(), read]).toEqual([true, readFileSync(file, 'utf8')]);
   });
 
   test('an unwritable file is named', async () => {
@@ -193,5 +239,8 @@ describe('physlm verify cfg', () => {
     const lines: unknown[] = [];
     for await (const line of readLines(Readable.from([chunk, chunk, chunk, '\n1', '\n']))) lines.push(line);
     expect(lines).toEqual([undefined, '1']);
+    const marked: unknown[] = [];
+    for await (const line of readLines(Readable.from([Buffer.from('\uFEFF1 2\n\uFEFF3')]))) marked.push(line);
+    expect(marked).toEqual(['1 2', '\uFEFF3']);
   });
 });

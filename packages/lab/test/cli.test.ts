@@ -62,6 +62,8 @@ describe('bad usage: one line that names the nearest valid word, exit code 2', (
     [['run', 'capacity', '--set', 'nPeople=many'], 'nPeople'],
     [['run', 'capacity', '--scale', 'tiny', '--set', 'nLayer=1', '--check'], 'check'],
     [['report', 'no-such-folder'], 'no-such-folder'],
+    [['sweep', 'capacity', '--slurm=--time=1', '--dry-run'], 'expected --launcher slurm beside it'],
+    [['verify', 'igsm', '--modulus', '1'], 'expected an integer in 2 … 1000'],
   ])('%j', async (argv, named) => {
     const { code, stderr } = await physlm(argv, { real: true });
     expect(stderr).toContain(named);

@@ -91,11 +91,12 @@ describe('physlm data igsm', () => {
 
   test.each([
     [['--op', '40', '--ip-max', '5'], 'problems of 40 operations to exist'],
-    [['--modulus', '1'], 'expected an integer in 2 … 1000, got 1'],
+    [['--modulus', '1'], "'1' is invalid. expected an integer in 2 … 1000"],
     [['--level', 'meddium'], "did you mean 'med'?"],
     [['--family', 'price'], "did you mean 'prices'?"],
     [['--retry', 'retry_week'], "did you mean 'retry_weak'?"],
     [['--rate', '2'], 'expected a number in 0 … 1'],
+    [['--rate', '0.1'], '[rate] expected --retry beside it, got none'],
     [['--pretty', '--out', 'f'], 'expected standard output, got --out f'],
     [['--modulu', '5'], "did you mean '--modulus'?"],
   ])('%j is bad usage', async (argv, message) => {

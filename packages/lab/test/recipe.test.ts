@@ -80,6 +80,13 @@ describe('capacity', () => {
     );
   });
 
+  test('a value out of range or of no choice is told what there is', () => {
+    const wrong = { nPeople: 0, architecture: 'lama' };
+    expect(() => capacity({ scale: 'tiny', seed: 1, parameters: wrong })).toThrow(
+      '[nPeople] expected a number of at least 1, got 0\n[architecture] expected one of gpt, llama, mistral, got "lama"\nDid you mean \'llama\'?',
+    );
+  });
+
   test('refuses a width that is no multiple of the head, and too few people for a window', () => {
     expect(() => capacity({ scale: 'tiny', seed: 1, parameters: { dModel: 40 } })).toThrow(ConfigError);
     expect(() => capacity({ scale: 'tiny', seed: 1, parameters: { nPeople: 3 } })).toThrow(DataError);

@@ -179,6 +179,22 @@ describe('the state of a member', () => {
     expect(found).toMatchObject({ state: 'damaged', problem: expect.stringContaining(join(path, name)) });
     expect(readFileSync(join(path, name), 'utf8')).toBe(text);
   });
+
+  test('a file in place of the folder, and a run that lost one of its files, are damage', async () => {
+    const planned = plan(['n=1,2']);
+    const [{ path, experiment }] = planned.members as [SweepPlan['members'][0]];
+    writeFileSync(path, 'mine');
+    expect(memberState(path, experiment)).toEqual({ state: 'damaged', problem: `[${path}] is not a folder` });
+    rmSync(path);
+    await finish(planned);
+    writeFileSync(join(path, 'results.json'), '[]');
+    const problem = `[${join(path, 'results.json')}] Invalid input: expected object, received array`;
+    expect(memberState(path, experiment)).toEqual({ state: 'damaged', problem });
+    await finish(plan(['n=3']));
+    const [{ path: other, experiment: third }] = plan(['n=3']).members as [SweepPlan['members'][0]];
+    rmSync(join(other, 'environment.json'));
+    expect(memberState(other, third)).toMatchObject({ problem: expect.stringContaining('environment.json') });
+  });
 });
 
 describe('a power fit', () => {

@@ -16,6 +16,13 @@ export function positiveNumber(text: string): number {
   return n;
 }
 
+/** What arithmetic of problems is modulo. */
+export function modulus(text: string): number {
+  const p = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(p >= 2 && p <= 1000)) throw new InvalidArgumentError('expected an integer in 2 … 1000');
+  return p;
+}
+
 /** A share of 1. */
 export function share(text: string): number {
   const value = Number(text);

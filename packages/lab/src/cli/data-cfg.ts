@@ -1,4 +1,5 @@
 // `physlm data cfg`: sentences of a grammar as rows of JSON.
+import { ConfigError } from '@physlm/base';
 import { type CfgSample, type Perturbation, type PerturbationKind, sentences } from '@physlm/data/cfg';
 import { chosenGrammar, type GrammarFlags } from './grammar-options.js';
 import type { Io } from './io.js';
@@ -12,7 +13,7 @@ export interface DataCfgFlags extends GrammarFlags {
   readonly labels?: true;
   readonly perturbation?: string;
   readonly rate?: number;
-  readonly gamma: number;
+  readonly gamma?: number;
   readonly out?: string;
 }
 
@@ -22,7 +23,11 @@ export interface DataCfgFlags extends GrammarFlags {
  * @throws ConfigError about the grammar or the perturbation. @throws OutputError when the file cannot be written.
  */
 export async function dataCfg(flags: DataCfgFlags, io: Io): Promise<number> {
-  const { seed, perturbation: kind, rate, gamma } = flags;
+  const { seed, perturbation: kind, rate, gamma = 1 } = flags;
+  const idle = kind === undefined ? (['rate', 'gamma'] as const).filter((name) => flags[name] !== undefined) : [];
+  if (idle.length > 0) {
+    throw new ConfigError(idle.map((path) => ({ path, expected: '--perturbation beside it', got: 'none' })));
+  }
   const cfg = chosenGrammar(flags);
   const perturbation: Perturbation | undefined =
     kind === undefined ? undefined : { kind: kind as PerturbationKind, gamma, ...(rate !== undefined && { rate }) };

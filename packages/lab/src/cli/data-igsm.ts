@@ -40,7 +40,7 @@ export interface DataIgsmFlags {
   readonly variant: string;
   readonly reask?: true;
   readonly retry?: string;
-  readonly rate: number;
+  readonly rate?: number;
   readonly labels?: true;
   readonly pretty?: true;
   readonly out?: string;
@@ -74,6 +74,9 @@ function sourceOf(flags: DataIgsmFlags): Igsm {
   if (flags.pretty && flags.out !== undefined) {
     problems.push({ path: 'pretty', expected: 'standard output', got: `--out ${flags.out}` });
   }
+  if (rate !== undefined && retry === undefined) {
+    problems.push({ path: 'rate', expected: '--retry beside it', got: 'none' });
+  }
   if (problems.length > 0) throw new ConfigError(problems);
   const { opMax, ipMax } = LEVELS[flags.level as LevelName];
   const families = family.map(templateFamily);
@@ -88,7 +91,7 @@ function sourceOf(flags: DataIgsmFlags): Igsm {
     layout: layout as Layout,
     buckets: buckets as Buckets,
     variant: VARIANTS[variant as keyof typeof VARIANTS],
-    ...(retry !== undefined && { retry: { kind: retry as RetryKind, rate } }),
+    ...(retry !== undefined && { retry: { kind: retry as RetryKind, rate: rate ?? 0.2 } }),
   });
 }
 

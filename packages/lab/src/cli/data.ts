@@ -1,6 +1,6 @@
 // The command group `physlm data`: one subcommand for each kind of data, each in a file of its own.
 import type { Command } from 'commander';
-import { collect, positiveNumber, share, wholeNumber } from './arguments.js';
+import { collect, modulus, positiveNumber, share, wholeNumber } from './arguments.js';
 import type { DataCfgFlags } from './data-cfg.js';
 import type { DataIgsmFlags } from './data-igsm.js';
 import { addGrammarOptions } from './grammar-options.js';
@@ -22,7 +22,7 @@ export function addDataCommands(program: Command, io: Io, done: (code: number) =
     .option('--labels', 'also the generating tree: symbols and first tokens of the nodes of each level')
     .option('--perturbation <kind>', 'spoil sentences: t-random, nt-random or nt-permutation')
     .option('--rate <r>', "the chance of each symbol to be spoiled (default: the paper's)", share)
-    .option('--gamma <g>', 'the share of sentences that are spoiled', share, 1)
+    .option('--gamma <g>', 'the share of sentences that are spoiled (default: 1)', share)
     .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)');
   addGrammarOptions(cfg).action(async (flags: DataCfgFlags) => {
     const { dataCfg } = await import('./data-cfg.js');
@@ -46,7 +46,7 @@ function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): v
     .option('--op-max <n>', "most operations of natural problems (default: the level's)", positiveNumber)
     .option('--ip-max <n>', "most instance parameters, which is statements (default: the level's)", positiveNumber)
     .option('--op <n>', 'operations of every problem', positiveNumber)
-    .option('--modulus <p>', 'arithmetic is modulo p', positiveNumber, 23)
+    .option('--modulus <p>', 'arithmetic is modulo p', modulus, 23)
     // Without a default of its own, which help would print as [].
     .option(
       '--family <name>',
@@ -58,7 +58,7 @@ function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): v
     .option('--variant <which>', "where papers and released code differ: code's or paper's side", 'code')
     .option('--reask', 'ask for another parameter of the finished problem')
     .option('--retry <kind>', 'insert mistakes that are taken back: retry, retry_weak or retry_miss')
-    .option('--rate <r>', 'the chance of a mistake before each sentence', share, 0.2)
+    .option('--rate <r>', 'the chance of a mistake before each sentence (default: 0.2)', share)
     .option('--labels', 'also every parameter: its value, its parents, and whether the answer needs it')
     .option('--pretty', 'print problems, solutions and dependency graphs to be read')
     .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)')

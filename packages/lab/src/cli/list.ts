@@ -6,7 +6,7 @@ import { colours, type Io, recipesOf, say } from './io.js';
 interface ParameterSchema {
   readonly type?: string;
   readonly description?: string;
-  readonly minimum?: number;
+  readonly enum?: readonly string[];
 }
 
 /** `physlm list`: every recipe with its scales and parameters. */
@@ -30,11 +30,14 @@ export function list(json: boolean, io: Io): void {
     say(io, c.dim(`  ${recipe.source}`));
     say(io);
     say(io, '  --scale');
-    for (const [scale, describe] of Object.entries(recipe.scales)) say(io, `    ${scale.padEnd(14)}${describe}`);
+    const parameters = Object.entries(parametersOf(recipe));
+    const width = Math.max(...parameters.map(([name]) => name.length)) + 2;
+    for (const [scale, describe] of Object.entries(recipe.scales)) say(io, `    ${scale.padEnd(width)}${describe}`);
     say(io);
     say(io, '  --set name=value');
-    for (const [name, { type, description }] of Object.entries(parametersOf(recipe))) {
-      say(io, `    ${name.padEnd(14)}${description ?? ''} ${c.dim(`(${type ?? 'value'})`)}`);
+    for (const [name, { type, enum: choices, description }] of parameters) {
+      const kind = choices?.join(', ') ?? type ?? 'value';
+      say(io, `    ${name.padEnd(width)}${description ?? ''} ${c.dim(`(${kind})`)}`);
     }
     say(io);
   }

@@ -54,6 +54,11 @@ export async function sweep(recipeName: string, flags: SweepFlags, io: Io): Prom
   const recipe = recipeNamed(recipeName, recipesOf(io));
   const scale = scaleNamed(recipe, flags.scale);
   const request = flags.fit === undefined ? undefined : parseFit(flags.fit);
+  if (flags.slurm !== undefined && flags.launcher !== 'slurm') {
+    throw new ConfigError([
+      { path: 'slurm', expected: '--launcher slurm beside it', got: `--launcher ${flags.launcher}` },
+    ]);
+  }
   const own = recipe.sweep?.grid[scale] ?? {};
   const axes = flags.grid === undefined ? axesOf(own) : parseGrid(flags.grid, recipe);
   const plan = planSweep(recipe, { scale, seeds: flags.seeds, axes, runs: flags.runs, device: flags.device });
@@ -158,6 +163,9 @@ function print(plan: SweepPlan, outcomes: readonly MemberOutcome[], findings: Fi
       say(io, `${c.red(`✗ ${what}`)}  ${outcome.member.label}: ${outcome.problem}`);
       if (outcome.state === 'failed') say(io, `          ${outcome.member.path}`);
     }
+  }
+  if (outcomes.some(({ state }) => state === 'damaged')) {
+    say(io, 'To make a damaged run again, move or remove its folder and give the command again.');
   }
   const count = (state: MemberOutcome['state']): number => outcomes.filter((one) => one.state === state).length;
   const parts = (['finished', 'failed', 'damaged', 'unfinished', 'not run'] as const)

@@ -21,7 +21,7 @@ export interface IgsmVerdict {
   readonly correct: boolean;
   /** The first mistake; null when correct. */
   readonly reason: string | null;
-  /** Number of the solution's sentence with the first mistake, from 1; null when correct. */
+  /** Number of the solution's sentence with the first mistake, from 1, or 0 when it has none; null when correct. */
   readonly step: number | null;
   readonly necessaryOperations: number;
   readonly unnecessaryParameters: number;
@@ -71,8 +71,10 @@ function parsed(text: string): { prompt: string; solution: string; modulus?: num
   }
   const { prompt, solution, modulus } = (row ?? {}) as Record<string, unknown>;
   const missing = typeof prompt !== 'string' ? 'prompt' : typeof solution !== 'string' ? 'solution' : undefined;
-  if (missing !== undefined)
-    throw new DataError(`line.${missing}`, `a text, as in ${form}`, typeof (row as never)?.[missing]);
+  if (missing !== undefined) {
+    const got = JSON.stringify((row as Record<string, unknown> | null)?.[missing])?.slice(0, 40) ?? 'nothing';
+    throw new DataError(`line.${missing}`, `a text, as in ${form}`, got);
+  }
   if (modulus !== undefined && !(Number.isInteger(modulus) && Number(modulus) >= 2 && Number(modulus) <= 1000)) {
     throw new DataError('line.modulus', 'an integer in 2 … 1000', JSON.stringify(modulus));
   }

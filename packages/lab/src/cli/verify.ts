@@ -1,6 +1,6 @@
 // The command group `physlm verify`: one subcommand for each kind of data, each in a file of its own.
 import type { Command } from 'commander';
-import { positiveNumber } from './arguments.js';
+import { modulus } from './arguments.js';
 import { addGrammarOptions, type GrammarFlags } from './grammar-options.js';
 import type { Io } from './io.js';
 import type { VerifyIgsmFlags } from './verify-igsm.js';
@@ -36,12 +36,12 @@ function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): v
     .description(
       'Reads rows {"prompt", "solution", "modulus"?}, rebuilds each problem from its prompt alone, and prints for each one:\n' +
         '  correct                whether every step is right and the question is answered\n' +
-        '  reason, step           the first mistake and the number of its sentence; null when correct\n' +
+        '  reason, step           the first mistake and the number of its sentence, 0 when there is none; null when correct\n' +
         '  necessaryOperations    operations of the shortest solution\n' +
         '  unnecessaryParameters  parameters that were computed in vain, up to the first mistake\n' +
         'A line that cannot be read gets an error instead, and the rest goes on; the exit code is then 1.',
     )
-    .option('--modulus <p>', 'for rows that name none', positiveNumber, 23)
+    .option('--modulus <p>', 'for rows that name none', modulus, 23)
     .option('--released', 'judge as the released code does: a wrong constant shows in the answer only')
     .action(async (flags: VerifyIgsmFlags) => {
       const { verifyIgsm } = await import('./verify-igsm.js');

@@ -14,7 +14,11 @@ export function grammarNamed(name: string, seed: number): Cfg {
   const known: readonly string[] = [...RELEASED_NAMES, ...FAMILY_NAMES];
   if (!known.includes(whole)) {
     const expected = `one of ${known.join(', ')}, or one of them with a non-terminal behind a slash, as cfg3f/16`;
-    throw new ConfigError([{ path: 'grammar', expected, got: `'${name}'`, nearest: nearest(whole, known) }]);
+    const problem = { path: 'grammar', expected, got: `'${name}'` };
+    if (/\.json$/i.test(name)) {
+      throw new ConfigError([problem], 'A file is given as --grammar-file, or as grammarFile of a recipe.');
+    }
+    throw new ConfigError([{ ...problem, nearest: nearest(whole, known) }]);
   }
   const cfg = FAMILY_NAMES.includes(whole) ? familyCfg(whole, { seed }) : releasedCfg(whole);
   return symbol === undefined ? cfg : subCfg(cfg, /^\d+$/.test(symbol) ? Number(symbol) : Number.NaN);
@@ -36,7 +40,7 @@ export function grammarFromFile(file: string): Cfg {
   }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
     throw refuse('a grammar as JSON', error);
   }

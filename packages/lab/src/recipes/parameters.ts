@@ -23,6 +23,17 @@ export function checkParameters<T extends z.ZodObject>(
       }
       const path = issue.path.join('.');
       const got = JSON.stringify(parameters[path]) ?? 'nothing';
+      if (issue.code === 'invalid_value') {
+        const choices = issue.values.map(String);
+        const expected = `one of ${choices.join(', ')}`;
+        return [{ path, expected, got, nearest: nearest(String(parameters[path]), choices) }];
+      }
+      if (issue.code === 'too_small') {
+        return [{ path, expected: `a number ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`, got }];
+      }
+      if (issue.code === 'too_big') {
+        return [{ path, expected: `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`, got }];
+      }
       return [{ path, expected: issue.message.replace(/^.*expected /, '').replace(/, received .*$/, ''), got }];
     }),
   );

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { digest, PhyslmError } from '@physlm/base';
 import { z } from 'zod';
@@ -23,6 +23,7 @@ const environment = z.object({ seconds: z.number(), device: z.string(), cpu: z.s
 /** Reads the state of a run off its folder, which stays as it is. Never throws for what it finds there. */
 export function memberState(path: string, experiment: Experiment): MemberState {
   const file = join(path, 'experiment.json');
+  if (existsSync(path) && !statSync(path).isDirectory()) return damaged(path, 'is not a folder');
   if (!existsSync(file)) return existsSync(join(path, 'results.json')) ? damaged(file, 'is missing') : { state: 'new' };
   let before: unknown;
   try {
@@ -39,7 +40,9 @@ export function memberState(path: string, experiment: Experiment): MemberState {
       ['environment.json', environment, finished.environment],
     ] as const) {
       const issue = schema.safeParse(value).error?.issues[0];
-      if (issue !== undefined) return damaged(join(path, name), `${issue.path.join('.')}: ${issue.message}`);
+      if (issue === undefined) continue;
+      const at = issue.path.length === 0 ? '' : `${issue.path.join('.')}: `;
+      return damaged(join(path, name), `${at}${issue.message}`);
     }
     return { state: 'finished', finished };
   } catch (error) {
