@@ -113,7 +113,9 @@ describe('physlm data cfg', () => {
   });
 
   test('a group without its kind, and an unknown kind', async () => {
-    expect((await physlm(['data'])).stderr).toBe('physlm: data needs one of cfg, igsm; see physlm data --help\n');
+    expect((await physlm(['data'])).stderr).toBe(
+      'physlm: data needs one of cfg, igsm, knowledge; see physlm data --help\n',
+    );
     expect((await physlm(['data', 'cgf'])).stderr).toContain("did you mean 'cfg'?");
     expect((await physlm(['verify'])).code).toBe(2);
   });

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { collect, modulus, positiveNumber, share, wholeNumber } from './arguments.js';
 import type { DataCfgFlags } from './data-cfg.js';
 import type { DataIgsmFlags } from './data-igsm.js';
+import type { DataKnowledgeFlags } from './data-knowledge.js';
 import { addGrammarOptions } from './grammar-options.js';
 import type { Io } from './io.js';
 
@@ -29,6 +30,7 @@ export function addDataCommands(program: Command, io: Io, done: (code: number) =
     done(await dataCfg(flags, io));
   });
   addIgsmCommand(group, io, done);
+  addKnowledgeCommand(group, io, done);
 }
 
 function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): void {
@@ -65,5 +67,29 @@ function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): v
     .action(async (flags: DataIgsmFlags) => {
       const { dataIgsm } = await import('./data-igsm.js');
       done(await dataIgsm(flags, io));
+    });
+}
+
+function addKnowledgeCommand(group: Command, io: Io, done: (code: number) => void): void {
+  group
+    .command('knowledge')
+    .summary('biographies of invented people, and questions about them')
+    .description(
+      'Writes biographies, or with --ask questions, and where in the text each name, fact and answer stands.\n' +
+        'They are those of physlm run knowledge with the same seed, people, population and augmentation.',
+    )
+    .option('-n, --count <n>', 'texts; a pass over all people is as many as there are', positiveNumber, 10)
+    .option('--seed <n>', 'seed of people and texts', wholeNumber, 1)
+    .option('--start <i>', 'number of the first text', wholeNumber, 0)
+    .option('--population <name>', 'bioS, or bioS-mini with fewer names, places and wordings', 'bioS')
+    .option('--people <n>', 'people whose facts are told', positiveNumber, 1000)
+    .option('--augmentation <name>', 'texts about a person: single (default), multi5+permute, couple2, …')
+    .option('--ask <tasks>', 'questions: tasks or families with commas, as extraction or monthMod2')
+    .option('--side <name>', 'ask about one half of the people: train or test (default: all people)')
+    .option('--hints <r>', 'share of the answers that state the facts first, with a mark in every question', share)
+    .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)')
+    .action(async (flags: DataKnowledgeFlags) => {
+      const { dataKnowledge } = await import('./data-knowledge.js');
+      done(await dataKnowledge(flags, io));
     });
 }

@@ -27,6 +27,7 @@ Examples:
   physlm sweep capacity --scale tiny --jobs 2 --grid nPeople=300,900 --grid dModel=16,32
   physlm data igsm --level med -n 5 --pretty
   physlm verify igsm < solutions.jsonl
+  physlm data knowledge --augmentation multi5+permute
 
 Runs are plain files under runs/: report.html, results.json, metrics.jsonl, figures/, and checkpoints that Hugging Face
 transformers loads as they are. Equal runs give equal files; only another device or instruction set changes bits.
