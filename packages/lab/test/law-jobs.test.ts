@@ -80,12 +80,20 @@ describe('law --jobs', () => {
 
   test('a damaged run is named and left alone', async () => {
     await law('--jobs', '1');
+    const again = await law();
+    expect(again.stderr).toMatch(
+      /finished: nothing was trained\. To run it again: remove \S+, then physlm law capacity-two-bits --scale tiny/,
+    );
     const [run] = readdirSync(join(sandbox, 'runs'));
     const file = join(sandbox, 'runs', run!, 'results.json');
     writeFileSync(file, '{');
     const { code, stderr } = await law('--jobs', '1');
     expect([code, readFileSync(file, 'utf8')]).toEqual([1, '{']);
     expect(stderr).toContain(file);
+    const alone = await law();
+    expect([alone.code, alone.stdout, readFileSync(file, 'utf8')]).toEqual([2, '', '{']);
+    for (const text of [stderr, alone.stderr]) expect(text).toContain('Move or remove this folder');
+    expect(alone.stderr).not.toContain('finished');
   });
 });
 

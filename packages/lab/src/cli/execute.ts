@@ -22,6 +22,8 @@ export interface ExecuteOptions {
   readonly command: string;
   /** The command that the user would give again here. */
   readonly again: string;
+  /** The command that makes a finished run anew; removing its folder does when absent. */
+  readonly anew?: string;
   readonly device: string;
   readonly threads?: number | undefined;
   /** What to do with an unfinished run of this experiment; `fresh` also throws away a finished one. */
@@ -51,8 +53,9 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
   const { name, because } = chooseDevice(options.device, before?.device);
   if (before !== undefined) requireSameDevice(before.device, name);
   const readBack = async (): Promise<Executed> => {
-    note(io, `This run is finished: nothing was trained. To run it again: ${again} --fresh`);
     const finished = openFinishedRun(path);
+    const anew = options.anew ?? `remove ${path}, then ${again}`;
+    note(io, `This run is finished: nothing was trained. To run it again: ${anew}`);
     if (!existsSync(join(path, 'report.html'))) await writeReport(recipe, finished);
     return { stopped: 'finished', finished };
   };

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, nearest } from '@physlm/base';
+import { ConfigError, DataError, nearest } from '@physlm/base';
 import { lawNamed, scalesOf } from '../laws/index.js';
 import { boundText, criterion, type Law, type LawMeasurement } from '../laws/law.js';
 import { combineSeeds, ledgerFolder, membersOf, recordLaw } from '../laws/ledger.js';
@@ -53,6 +53,9 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
         runs[name] = openFinishedRun(runFolder(experiment, flags.runs));
         continue;
       }
+      const path = runFolder(experiment, flags.runs);
+      const found = memberState(path, experiment);
+      if (found.state === 'damaged') throw new DataError(path, 'a run that can be read', found.problem, REPAIR);
       const recipe = recipeNamed(experiment.recipe, recipesOf(io));
       const again = lawCommand(law, scale, flags.seeds, flags.device);
       const about = `${recipe.scales[experiment.scale] ?? ''} (${name}, seed ${seed})`;
@@ -60,7 +63,7 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
         {
           recipe,
           experiment,
-          path: runFolder(experiment, flags.runs),
+          path,
           command: again,
           again,
           device: flags.device,
@@ -84,6 +87,8 @@ export async function runLaw(id: string, flags: LawFlags, io: Io): Promise<numbe
   }
   return conclude(law, scale, flags, measured, io);
 }
+
+const REPAIR = 'Move or remove this folder and give the command again.';
 
 /** The command that gives the runs of a law again on any machine. */
 function lawCommand(law: Law, scale: ScaleName, seeds: readonly number[], device: string): string {
@@ -111,7 +116,7 @@ async function runMissing(
         planned.set(path, { experiment, parameters, path, command, label: `${name}, seed ${seed}` });
     }
   }
-  for (const problem of damaged) note(io, `Damaged, and left as it is: ${problem}`);
+  for (const problem of damaged) note(io, `Damaged, and left as it is: ${problem}\n${REPAIR}`);
   const todo = [...planned.values()];
   if (todo.length > 0) {
     const folder = mkdtempSync(join(tmpdir(), 'physlm-law-'));

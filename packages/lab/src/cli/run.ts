@@ -42,12 +42,14 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
   requireLawFor(flags, assignments, recipe, experiment);
   const command = runCommand({ ...flags, recipe: recipe.name, assignments });
+  const again = `${command}${flags.out === undefined ? '' : ` --out ${flags.out}`}`;
   const outcome = await execute(
     {
       recipe,
       experiment,
       path: flags.out ?? runFolder(experiment),
-      again: `${command}${flags.out === undefined ? '' : ` --out ${flags.out}`}`,
+      again,
+      anew: `${again} --fresh`,
       command,
       device: flags.device,
       threads: flags.threads,
