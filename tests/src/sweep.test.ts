@@ -108,6 +108,8 @@ describe('a sweep', () => {
     expect([damaged.code, readFileSync(broken, 'utf8')]).toEqual([1, '{"half']);
     expect(damaged.stderr).toContain(broken.slice(at.length + 1));
     expect(damaged.stdout).toContain('members  1 finished, 1 failed, 1 damaged');
+    expect(damaged.stdout).toContain('No slope: a power law needs two different ');
+    expect(damaged.stdout).toContain('To make a damaged run again, move or remove its folder');
     const csv = readFileSync(join(sweepOf(at), 'members.csv'), 'utf8');
     for (const state of ['finished', 'failed', 'damaged']) expect(csv).toContain(`,${state},`);
   });

@@ -153,6 +153,8 @@ function print(plan: SweepPlan, outcomes: readonly MemberOutcome[], findings: Fi
       const { slope, interval } = main.fit;
       const range = interval === null ? '' : ` [${decimals(interval.low)}, ${decimals(interval.high)}]`;
       say(io, `${c.bold(`${decimals(slope)}${range}`)} slope of log ${request.y} on log ${request.x}`);
+    } else {
+      say(io, `No slope: a power law needs two different ${request.x} above 0 at which ${request.y} is above 0 too.`);
     }
     say(io, textTable(fitsTable(findings)));
     say(io);
