@@ -258,7 +258,7 @@ describe('laws of Part 3.2', () => {
     }
     // multi5+permute, multi5+fullname; and the two that are asked for names among texts.
     expect(starts.size).toBe(4);
-    expect(runs.size).toBe(10);
+    expect(runs.size).toBe(11);
   });
 
   test('dual retrieval: the order matters after texts of one order only', () => {
