@@ -85,7 +85,7 @@ describe('the site of the ledger', () => {
     expect(html.match(/<svg/g)).toHaveLength(1);
   });
 
-  test('draws what a law compares, seed by seed, and leaves it as a file', async () => {
+  test('draws what a law compares, and leaves it as a file', async () => {
     const law: Law = {
       ...capacityTwoBits,
       compares: {
@@ -103,7 +103,7 @@ describe('the site of the ledger', () => {
     ]);
     const html = readFileSync(join(compared, 'capacity-two-bits.html'), 'utf8');
     expect(html.match(/<svg/g)).toHaveLength(3);
-    expect(html).toContain('Two measures. Scale tiny, 2 seeds.');
+    expect(html).toContain('Two measures. Scale tiny, mean of 2 seeds.');
     expect(html).toMatch(/>of the ceiling<\/t.><td[^>]*>0.96</); // The mean of 0.97 and 0.95.
     expect(html).not.toContain('not measured');
   });

@@ -38,6 +38,8 @@ export interface LawComparison {
   readonly label: string;
   /** Names in the picture, from top to bottom, and the measures that they stand for; those that a scale has not are left out. */
   readonly measures: Readonly<Record<string, string>>;
+  /** The paper's numbers for some of these names. */
+  readonly paper?: Readonly<Record<string, number>>;
 }
 
 /** A finding of the papers as an experiment that anyone can re-run. */

@@ -41,7 +41,12 @@ export interface BarFigure {
   readonly caption: string;
   readonly x: Axis;
   readonly categories: readonly string[];
-  readonly series: readonly { readonly name: string; readonly values: readonly number[]; readonly quiet?: boolean }[];
+  /** A value for each category; null where there is none. */
+  readonly series: readonly {
+    readonly name: string;
+    readonly values: readonly (number | null)[];
+    readonly quiet?: boolean;
+  }[];
 }
 
 /** Numbers with their intervals, one under the other, and the single values that each is made of. */
@@ -111,7 +116,7 @@ export function figureData(figure: Figure): {
   if (figure.kind === 'bar') {
     return {
       columns: ['', ...figure.series.map(({ name }) => name)],
-      rows: figure.categories.map((category, i) => [category, ...figure.series.map(({ values }) => values[i]!)]),
+      rows: figure.categories.map((category, i) => [category, ...figure.series.map(({ values }) => values[i] ?? '')]),
     };
   }
   if (figure.kind === 'interval') {

@@ -230,11 +230,15 @@ function range(values: readonly number[], log: boolean): [number, number] {
   return low === high ? [low, high * 10] : [low, high];
 }
 
+/** Room for names on the left: the library measures letters without a browser, as narrow ones. */
+const leftOf = (names: readonly string[]): number =>
+  Math.max(96, 24 + 6.6 * Math.max(0, ...names.map((name) => name.length)));
+
 function barOption({ x, categories, series }: BarFigure): object {
   let [nMeasured, nQuiet] = [0, 0];
   return {
     ...frame,
-    grid: { top: 44, left: 96, right: 56, bottom: 50 },
+    grid: { top: 44, left: leftOf(categories), right: 56, bottom: 50 },
     xAxis: { ...axis(x, false), splitLine: { show: true, lineStyle: { color: COLOURS.grid } } },
     yAxis: {
       type: 'category',
@@ -259,7 +263,8 @@ function barOption({ x, categories, series }: BarFigure): object {
         position: 'right',
         ...textStyle,
         fontSize: 11,
-        formatter: ({ value }: { value: number }) => String(Number(value.toPrecision(3))),
+        formatter: ({ value }: { value: number | null }) =>
+          value === null ? '' : String(Number(value.toPrecision(3))),
       },
     })),
   };
@@ -272,7 +277,7 @@ function intervalOption({ x, rows, names }: IntervalFigure): object {
   return {
     ...frame,
     legend: { ...frame.legend, data: [names.value, names.interval, names.single] },
-    grid: { top: 44, left: 96, right: 40, bottom: 50 },
+    grid: { top: 44, left: leftOf(rows.map(({ name }) => name)), right: 40, bottom: 50 },
     xAxis: { ...axis(x, false), scale: true, splitLine: { show: true, lineStyle: { color: COLOURS.grid } } },
     yAxis: {
       type: 'category',

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { scalesOf } from '../laws/index.js';
 import { boundText, criterion, type Law } from '../laws/law.js';
 import {
-  combineSeeds,
   currentRow,
   describeMembers,
   type LawReport,
@@ -14,7 +13,7 @@ import {
   readLedgerRow,
 } from '../laws/ledger.js';
 import type { ScaleName } from '../recipes/recipe.js';
-import type { IntervalFigure } from '../report/document.js';
+import type { BarFigure, IntervalFigure } from '../report/document.js';
 import { decimals, duration } from '../report/number-format.js';
 import { escapeHtml, figureHtml, page, tableBody } from '../report/page.js';
 import { renderSvg } from '../report/svg.js';
@@ -75,25 +74,27 @@ export function runLinks({ law, scales }: LawState, runs: string): ReadonlyMap<s
 const linkKey = (scale: string, seed: number, member: string): string => `${scale} ${seed} ${member}`;
 
 /** What a law sets beside each other, as measured at a scale; undefined when it sets nothing, or has no row. */
-export function comparison(law: Law, { scale, row }: ScaleState): IntervalFigure | undefined {
+export function comparison(law: Law, { scale, row }: ScaleState): BarFigure | undefined {
   if (law.compares === undefined || row === undefined) return undefined;
-  const { title, caption, label, measures } = law.compares;
-  const rows = Object.entries(measures).flatMap(([name, measure]) => {
-    const singles = row.runs.flatMap((run) => run.measures[measure] ?? []);
-    if (singles.length === 0) return [];
-    const { ours, interval } = combineSeeds(
-      singles.map((value) => ({ ours: value, interval: { low: value, high: value } })),
-    );
-    return [{ name, value: ours, ...interval, singles }];
-  });
+  const { title, caption, label, measures, paper = {} } = law.compares;
+  const means = meanMeasures(row.runs);
+  const rows = Object.entries(measures).flatMap(([name, measure]) =>
+    means[measure] === undefined ? [] : [{ name, value: means[measure], paper: paper[name] ?? null }],
+  );
+  const seeds = row.runs.length === 1 ? 'one seed' : `mean of ${row.runs.length} seeds`;
   return {
-    kind: 'interval',
+    kind: 'bar',
     id: `${law.id}-${scale}`,
     title,
-    caption: `${caption} Scale ${scale}, ${row.runs.length === 1 ? 'one seed' : `${row.runs.length} seeds`}.`,
+    caption: `${caption} Scale ${scale}, ${seeds}.`,
     x: { label },
-    rows,
-    names: { value: 'mean over seeds', interval: '95 % interval over seeds', single: 'one seed' },
+    categories: rows.map(({ name }) => name),
+    series: [
+      { name: `here, ${seeds}`, values: rows.map(({ value }) => value) },
+      ...(rows.some((one) => one.paper !== null)
+        ? [{ name: 'paper', values: rows.map((one) => one.paper), quiet: true }]
+        : []),
+    ],
   };
 }
 

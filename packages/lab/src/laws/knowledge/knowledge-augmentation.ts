@@ -42,6 +42,7 @@ export const knowledgeAugmentation: Law = {
       'Whole answers about people that the model was not asked about in training. All of them were read equally often, and every data set is known by heart.',
     label: 'right answers about P_test',
     measures: Object.fromEntries(Object.keys(AUGMENTED).map((name) => [name, `exact.${name}`])),
+    paper: { single: 0.097, permute1: 0.044, fullname: 0.489, permute5: 0.7, multi5: 0.41, 'multi5+permute': 0.966 },
   },
   measure(runs) {
     const exact = (name: string): number => read(runs[name], 'exact.test');
