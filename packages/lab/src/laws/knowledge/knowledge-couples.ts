@@ -1,11 +1,12 @@
+import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { askedAfterwards, mean, measured, read, source } from './members.js';
 
 /** Facts that always come right after their partner. */
 const SECONDS = ['birthCity', 'major', 'workCity'] as const;
 
-const scale = (gap: number): LawScale => ({
-  members: { couple2: askedAfterwards('couple2', { probes: 'p', finetune: 'none' }) },
+const scale = (name: ScaleName, gap: number): LawScale => ({
+  members: { couple2: askedAfterwards(name, 'couple2', { probes: 'p', finetune: 'none' }) },
   expect: [
     { measure: 'gap', atLeast: gap, tests: 'the second fact of a pair is in the states once the first has been told' },
   ],
@@ -21,7 +22,12 @@ export const knowledgeCouples: Law = {
     text: 'couple data: the second fact of a pair can be read off the states only after the first',
     unit: 'first tokens of second facts read after the first fact above before it',
   },
-  scales: { tiny: scale(0.2), laptop: scale(0.3), gpu: scale(0.3), paper: scale(0.3) },
+  scales: {
+    tiny: scale('tiny', 0.2),
+    laptop: scale('laptop', 0.3),
+    gpu: scale('gpu', 0.3),
+    paper: scale('paper', 0.3),
+  },
   measure({ couple2 }) {
     const told = SECONDS.map((attribute) => read(couple2, `pFirst.told.${attribute}`));
     const untold = SECONDS.map((attribute) => read(couple2, `pFirst.untold.${attribute}`));

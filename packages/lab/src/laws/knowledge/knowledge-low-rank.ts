@@ -1,11 +1,12 @@
+import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { askedAfterwards, differenceInterval, measured, read, source } from './members.js';
 
-const scale = (gap: number): LawScale => ({
+const scale = (name: ScaleName, gap: number): LawScale => ({
   members: {
-    lora: askedAfterwards('multi5+permute', { probes: 'none' }),
-    noEmbedding: askedAfterwards('multi5+permute', { embeddingRank: 0, probes: 'none' }),
-    full: askedAfterwards('multi5+permute', { finetune: 'full', probes: 'none' }),
+    lora: askedAfterwards(name, 'multi5+permute', { probes: 'none' }),
+    noEmbedding: askedAfterwards(name, 'multi5+permute', { embeddingRank: 0, probes: 'none' }),
+    full: askedAfterwards(name, 'multi5+permute', { finetune: 'full', probes: 'none' }),
   },
   expect: [
     {
@@ -27,7 +28,12 @@ export const knowledgeLowRank: Law = {
     text: 'bioS multi5+permute: an update of the embedding of rank 128 is needed, while rank 2 to 32 of query and value is all the same; full finetuning is worse',
     unit: 'whole answers about P_test, with an update of the embedding above without',
   },
-  scales: { tiny: scale(0.02), laptop: scale(0.05), gpu: scale(0.1), paper: scale(0.1) },
+  scales: {
+    tiny: scale('tiny', 0.02),
+    laptop: scale('laptop', 0.05),
+    gpu: scale('gpu', 0.1),
+    paper: scale('paper', 0.1),
+  },
   measure(runs) {
     const exact = (name: string): number => read(runs[name], 'exact.test');
     const embeddingGain = exact('lora') - exact('noEmbedding');

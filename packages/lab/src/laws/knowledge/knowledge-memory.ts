@@ -1,8 +1,9 @@
+import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { askedAfterwards, measured, read, source } from './members.js';
 
-const scale = (biography: number, taught: number, above: number): LawScale => ({
-  members: { single: askedAfterwards('single', { probes: 'none' }) },
+const scale = (name: ScaleName, biography: number, taught: number, above: number): LawScale => ({
+  members: { single: askedAfterwards(name, 'single', { probes: 'none' }) },
   expect: [
     { measure: 'biography', atLeast: biography, tests: 'the model has the biographies of all people by heart' },
     {
@@ -29,10 +30,10 @@ export const knowledgeMemory: Law = {
     unit: 'whole answers about P_test above the commonest answer, without birth dates',
   },
   scales: {
-    tiny: scale(0.95, 0.8, 0.1),
-    laptop: scale(0.95, 0.9, 0.1),
-    gpu: scale(0.95, 0.9, 0.1),
-    paper: scale(0.99, 0.9, 0.1),
+    tiny: scale('tiny', 0.95, 0.8, 0.1),
+    laptop: scale('laptop', 0.95, 0.9, 0.1),
+    gpu: scale('gpu', 0.95, 0.9, 0.1),
+    paper: scale('paper', 0.99, 0.9, 0.1),
   },
   measure({ single }) {
     const exact = read(single, 'exactNoDate.test');

@@ -1,4 +1,4 @@
-import type { Results } from '../../recipes/recipe.js';
+import type { Results, ScaleName } from '../../recipes/recipe.js';
 import type { KnowledgePoint, KnowledgeResults } from '../../run-knowledge.js';
 import type { Law, LawScale } from '../law.js';
 import { AUGMENTED, asked, askedAfterwards, differenceInterval, measured, read, source } from './members.js';
@@ -6,21 +6,21 @@ import { AUGMENTED, asked, askedAfterwards, differenceInterval, measured, read, 
 type Members = LawScale['members'];
 
 /** The paper's: one text about each person. */
-const single: Members = {
-  afterwards: askedAfterwards('single'),
+const single = (name: ScaleName): Members => ({
+  afterwards: askedAfterwards(name, 'single'),
   few: asked('single', { qaShare: 0.2, probes: 'none' }),
   half: asked('single', { qaShare: 0.5, probes: 'none' }),
   many: asked('single', { qaShare: 0.8, probes: 'none' }),
-};
+});
 
 /** For few people and small models: five texts each, for one text is hardly enough to be asked for in any way. */
-const several: Members = {
-  afterwards: askedAfterwards('multi5+permute', { probes: 'none' }),
+const several = (name: ScaleName): Members => ({
+  afterwards: askedAfterwards(name, 'multi5+permute', { probes: 'none' }),
   few: asked('multi5+permute', { qaShare: 0.2, probes: 'none' }),
   many: AUGMENTED['multi5+permute'],
-  singleAfterwards: askedAfterwards('single', { probes: 'none' }),
+  singleAfterwards: askedAfterwards(name, 'single', { probes: 'none' }),
   singleMany: AUGMENTED.single,
-};
+});
 
 const scale = (gap: number, members: Members): LawScale => ({
   members,
@@ -65,10 +65,10 @@ export const knowledgeMixed: Law = {
     unit: 'whole answers about P_test, mixed training above finetuning',
   },
   scales: {
-    tiny: scale(0.2, several),
-    laptop: scale(0.3, several),
-    gpu: scale(0.3, single),
-    paper: scale(0.3, single),
+    tiny: scale(0.2, several('tiny')),
+    laptop: scale(0.3, several('laptop')),
+    gpu: scale(0.3, single('gpu')),
+    paper: scale(0.3, single('paper')),
   },
   compares: {
     title: 'Questions among biographies, or after them',

@@ -1,6 +1,7 @@
 // What the laws of Part 3.1 share: their runs, and how they read numbers off them.
 import { invariant } from '@physlm/base';
-import type { Interval, Results } from '../../recipes/recipe.js';
+import { knowledgeScales } from '../../recipes/knowledge.js';
+import type { Interval, Results, ScaleName } from '../../recipes/recipe.js';
 import type { LawMeasurement, LawMember } from '../law.js';
 
 type Parameters = Readonly<Record<string, unknown>>;
@@ -14,9 +15,18 @@ export const asked = (augmentation: string, rest: Parameters = {}): LawMember =>
   parameters: { augmentation, ...rest },
 });
 
-/** The same, asked after all texts, by finetuning. */
-export const askedAfterwards = (augmentation: string, rest: Parameters = {}): LawMember =>
-  asked(augmentation, { qaShare: 0, ...rest });
+/**
+ * The same, asked after all texts, by finetuning. Biographies fill the steps that questions take among them, so that the texts
+ * are known by heart as well: without questions a model needs more exposures for that.
+ */
+export function askedAfterwards(scale: ScaleName, augmentation: string, rest: Parameters = {}): LawMember {
+  const { exposures, qaShare } = knowledgeScales[scale];
+  return asked(augmentation, {
+    qaShare: 0,
+    ...(qaShare > 0 && { exposures: Math.round(exposures / (1 - qaShare)) }),
+    ...rest,
+  });
+}
 
 /** Texts that differ in how much they are varied, from nothing to everything. */
 export const AUGMENTED = {
