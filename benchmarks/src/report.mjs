@@ -63,6 +63,16 @@ function textSection(record) {
     const cells = rows.map(({ job, unit, perSecond }) => [job, unit, round(perSecond.median).toLocaleString('en')]);
     return ['Data, one thread', htmlTable(['job', 'unit', 'per second'], cells)];
   }
+  if (what === 'gptq') {
+    const cells = rows.map((row) => [
+      row.nParameter,
+      row.threads,
+      timeText(row.seconds.median),
+      timeText(row.processorSeconds),
+      percent(row.waitShare),
+    ]);
+    return ['GPTQ to 4 bits', htmlTable(['parameters', 'threads', 'time', 'processor time', 'waited'], cells)];
+  }
   if (what === 'memory') {
     const cells = rows.map((row) => [
       row.size,
@@ -144,7 +154,7 @@ export function page(records) {
   };
   for (const chart of rooflines(records)) draw(chart);
   for (const record of records) {
-    if (['data', 'memory', 'side-by-side'].includes(record.what)) {
+    if (['data', 'gptq', 'memory', 'side-by-side'].includes(record.what)) {
       const [title, body] = textSection(record);
       sections.push(`<section><h2>${escapeHtml(title)}</h2>${body}</section>`);
     } else for (const chart of chartsOf(record)) draw(chart);

@@ -11,6 +11,12 @@ export const sizes = {
   large: { T: 512, B: 2, config: gpt2(12, 12, { dModel: 768, dRotary: 64, dVocab: 50257, nCtx: 512 }) },
 };
 
+/** The models that are rounded with GPTQ: the vocabulary is that of biographies. */
+export const gptqSizes = {
+  '2M': { T: 512, config: gpt2(1, 4, { dModel: 256, dVocab: 3275, nCtx: 512 }) },
+  '10M': { T: 512, config: gpt2(5, 6, { dModel: 384, dVocab: 3275, nCtx: 512 }) },
+};
+
 /** The optimiser of every contender. */
 export const optimizer = { lrPeak: 3e-4, betas: [0.9, 0.95], eps: 1e-8, weightDecay: 0.1, clipNorm: 1 };
 

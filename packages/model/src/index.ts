@@ -47,7 +47,15 @@ export { rotary } from './ops/rotary.js';
 export { uniformAttention, uniformAttentionStep } from './ops/uniform-attention.js';
 export { ParameterArena, type ParameterSlot } from './parameter-arena.js';
 export * from './primitives.js';
-export { type GptqOptions, gptq, roundByHessian, roundRows, roundToNearest, type WeightMatrix } from './quantize.js';
+export {
+  type GptqOptions,
+  gptq,
+  type HessianRounding,
+  roundByHessian,
+  roundRows,
+  roundToNearest,
+  type WeightMatrix,
+} from './quantize.js';
 export type { Recorded, Slices } from './record.js';
 export { removeLastLayers } from './remove-layers.js';
 export { readSafetensors, SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';

@@ -1,6 +1,7 @@
 // Weights rounded to few bits, for evaluation: how much of what a model knows survives.
 // Axes: O outputs (channels), I input features, B windows at once, T position, D dModel.
 import { ConfigError, type ConfigProblem } from '@physlm/base';
+import type { Device } from './device.js';
 import { ExpertMlp } from './expert-mlp.js';
 import { factorUpper } from './factor-upper.js';
 import type { Block, LanguageModel } from './language-model.js';
@@ -43,7 +44,8 @@ export function roundToNearest(model: LanguageModel, { bits }: { readonly bits: 
  * columns behind it. Blocks come in order, and maps within a block too, each calibrated on what the already rounded maps
  * before it give. Columns with the strongest inputs come first.
  *
- * Hessians are f32 products summed in f64; the rest is f64. Deterministic.
+ * Hessians are f32 products summed in f64, and so is what blocks of columns do to each other; within a block all is f64.
+ * Deterministic.
  *
  * @throws ConfigError when bits is not in 2 … 16, there is no calibration text, windows differ in length, or the model has
  * weights that are no linear maps (mixtures of experts).
@@ -72,7 +74,8 @@ export function gptq(model: LanguageModel, { bits, windows, damp = 0.01 }: GptqO
       const hessian = new Float64Array(linear.weight.shape[1]! ** 2);
       for (const part of parts) addHessian(block, linear, part, keeps, hessian);
       const [nOut, nIn] = linear.weight.shape as [number, number];
-      roundByHessian({ values: linear.weight.values() as Float32Array, nOut, nIn }, hessian, bits, damp);
+      const matrix = { values: linear.weight.values() as Float32Array, nOut, nIn };
+      roundByHessian(matrix, hessian, { bits, damp, device: model.device });
     }
     for (const part of parts) leaveBlock(block, part);
   }
@@ -90,7 +93,7 @@ interface Part {
   readonly inputs: Map<Linear, { readonly place: Tensor; readonly batches: Float32Array[] }>;
 }
 
-/** Adds Σ x·xᵀ over what `linear` is given by the maps before it, batch by batch; and keeps that, if asked. */
+/** Adds the upper triangle of Σ x·xᵀ over what `linear` is given by the maps before it; and keeps that, if asked. */
 function addHessian(block: Block, linear: Linear, part: Part, keeps: boolean, hessian: Float64Array): void {
   const nIn = linear.weight.shape[1]!;
   const { device } = part.x;
@@ -112,15 +115,15 @@ function addHessian(block: Block, linear: Linear, part: Part, keeps: boolean, he
       addColumns(product.values(), width, from, hessian, nIn);
       from += width;
     }
-    if (keeps) kept.push(Float32Array.from(input!.values()));
+    if (keeps) kept.push((input!.values() as Float32Array).slice());
   }
   if (keeps) part.inputs.set(linear, { place: device.zeros(program.results.input!.shape), batches: kept });
 }
 
 /** Columns of a Hessian that are computed at once: with all rows above them, which is all that symmetry leaves to do. */
-const COLUMNS_AT_ONCE = 512;
+const COLUMNS_AT_ONCE = 256;
 
-/** rowsᵀ·rows by columns, each block of columns down to its own last row. */
+/** The upper triangle of rowsᵀ·rows by columns, each block of columns down to its own last row. */
 function productsOf(rows: Tensor): Record<string, Tensor> {
   const nIn = rows.shape[1]!;
   const products: Record<string, Tensor> = {};
@@ -132,14 +135,10 @@ function productsOf(rows: Tensor): Record<string, Tensor> {
   return products;
 }
 
-/** Adds a block of columns, and mirrors what lies above the diagonal. */
+/** Adds the rows that a block of columns has. */
 function addColumns(product: Values, width: number, from: number, hessian: Float64Array, nIn: number): void {
   for (let row = 0; row < from + width; row++) {
-    for (let c = 0; c < width; c++) {
-      const value = product[row * width + c]!;
-      hessian[row * nIn + from + c]! += value;
-      if (row < from) hessian[(from + c) * nIn + row]! += value;
-    }
+    for (let c = 0; c < width; c++) hessian[row * nIn + from + c]! += product[row * width + c]!;
   }
 }
 
@@ -210,7 +209,7 @@ function embedded(model: LanguageModel, batches: readonly (readonly ArrayLike<nu
     batches: batches.map((windows) => {
       for (const [b, window] of windows.entries()) for (let t = 0; t < T; t++) ids.values()[b * T + t] = window[t]!;
       program.run();
-      return Float32Array.from(program.results.embed.values());
+      return (program.results.embed.values() as Float32Array).slice();
     }),
   };
 }
@@ -224,55 +223,82 @@ export function roundRows({ values, nOut, nIn }: WeightMatrix, bits: number): vo
   }
 }
 
-/** Channels whose errors are carried along together, so that a row of the factor is read once for all of them. */
-const CHANNELS_AT_ONCE = 16;
+/** How {@link roundByHessian} rounds. */
+export interface HessianRounding {
+  readonly bits: number;
+  /** What is added to the diagonal of the Hessian, as a share of its mean. */
+  readonly damp: number;
+  /** Where products of blocks of columns are made. */
+  readonly device: Device;
+}
+
+/** Columns that are rounded one after another before what they err is passed on to all behind them. */
+const BLOCK = 64;
 
 /**
- * Rounds each row w to grid points q such that (w − q)·H·(w − q)ᵀ stays small, H = Σ x·xᵀ over the inputs x [I, I].
- * Overwrites `hessian` with its factor.
+ * Rounds each row w to grid points q such that (w − q)·H·(w − q)ᵀ stays small, H = Σ x·xᵀ over the inputs x [I, I], of which
+ * the upper triangle is read. Overwrites `hessian` with the factor.
  */
 export function roundByHessian(
   { values, nOut, nIn }: WeightMatrix,
   hessian: Float64Array,
-  bits: number,
-  damp: number,
+  { bits, damp, device }: HessianRounding,
 ): void {
   const diagonal = Float64Array.from({ length: nIn }, (_, i) => hessian[i * nIn + i]!);
-  const order = [...diagonal.keys()].sort((a, b) => diagonal[b]! - diagonal[a]! || a - b);
+  const order = Int32Array.from(diagonal.keys()).sort((a, b) => diagonal[b]! - diagonal[a]! || a - b);
   const mean = diagonal.reduce((sum, h) => sum + h, 0) / nIn;
   const factor = permuted(hessian, order);
   // Inputs that are always zero ask for nothing: any positive number keeps the factor regular.
   for (let i = 0; i < nIn; i++) factor[i * nIn + i]! += mean > 0 ? damp * mean : 1;
-  factorUpper(factor, nIn);
+  factorUpper(factor, nIn, device);
 
-  const carried = new Float64Array(CHANNELS_AT_ONCE * nIn);
-  for (let o0 = 0; o0 < nOut; o0 += CHANNELS_AT_ONCE) {
-    const n = Math.min(CHANNELS_AT_ONCE, nOut - o0);
-    const rows = Array.from({ length: n }, (_, o) => values.subarray((o0 + o) * nIn, (o0 + o + 1) * nIn));
-    const grids = rows.map((row) => gridOf(row, bits));
-    carried.fill(0);
-    for (let k = 0; k < nIn; k++) {
-      const column = order[k]!;
-      const line = factor.subarray(k * nIn, (k + 1) * nIn);
-      for (let o = 0; o < n; o++) {
-        const w = rows[o]![column]!;
-        const sum = carried.subarray(o * nIn, (o + 1) * nIn);
-        const q = nearestOn(grids[o]!, w + sum[k]! / line[k]!);
-        rows[o]![column] = q;
+  const grids = Array.from({ length: nOut }, (_, o) => gridOf(values.subarray(o * nIn, (o + 1) * nIn), bits));
+  const carried = new Float64Array(nOut * nIn); // Σ eⱼ·Rⱼₖ over the columns before k, in the new order
+  for (let begin = 0; begin < nIn; begin += BLOCK) {
+    const end = Math.min(nIn, begin + BLOCK);
+    const errors = device.zeros([nOut, end - begin]);
+    const error_OK = errors.values();
+    for (const [o, grid] of grids.entries()) {
+      for (let k = begin; k < end; k++) {
+        const at = o * nIn + order[k]!;
+        const w = values[at]!;
+        const q = nearestOn(grid, w + carried[o * nIn + k]! / factor[k * nIn + k]!);
+        values[at] = q;
         const error = w - q;
-        for (let j = k + 1; j < nIn; j++) sum[j]! += error * line[j]!;
+        error_OK[o * (end - begin) + k - begin] = error;
+        for (let j = k + 1; j < end; j++) carried[o * nIn + j]! += error * factor[k * nIn + j]!;
       }
     }
+    if (end < nIn) passOn(errors, factor, begin, end, carried);
   }
 }
 
-/** Rows and columns in a new order. */
-function permuted(matrix: Float64Array, order: readonly number[]): Float64Array {
+/** carried += errors·R over the columns behind a block. */
+function passOn(errors: Tensor, factor: Float64Array, begin: number, end: number, carried: Float64Array): void {
+  const { device } = errors;
+  const nOut = errors.shape[0]!;
+  const nIn = carried.length / nOut;
+  const nBehind = nIn - end;
+  const lines = device.zeros([end - begin, nBehind]);
+  for (let k = begin; k < end; k++) {
+    lines.values().set(factor.subarray(k * nIn + end, (k + 1) * nIn), (k - begin) * nBehind);
+  }
+  using _scope = device.scope('gptq');
+  const sums = device.withoutGrad(() => matmul(errors, lines)).values();
+  for (let o = 0; o < nOut; o++) {
+    for (let j = 0; j < nBehind; j++) carried[o * nIn + end + j]! += sums[o * nBehind + j]!;
+  }
+}
+
+/** Rows and columns in a new order; of both, the upper triangle. */
+function permuted(matrix: Float64Array, order: Int32Array): Float64Array {
   const n = order.length;
   const result = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
-    const row = matrix.subarray(order[i]! * n, (order[i]! + 1) * n);
-    for (let j = 0; j < n; j++) result[i * n + j] = row[order[j]!]!;
+    for (let j = i; j < n; j++) {
+      const [row, column] = order[i]! < order[j]! ? [order[i]!, order[j]!] : [order[j]!, order[i]!];
+      result[i * n + j] = matrix[row * n + column]!;
+    }
   }
   return result;
 }

@@ -98,7 +98,7 @@ describe('the factor of a Hessian', () => {
     const n = 13;
     const h = correlatedHessian(n, 40, new Rng(3));
     const r = h.slice();
-    factorUpper(r, n);
+    factorUpper(r, n, openDevice('js'));
     for (let i = 0; i < n; i++) {
       for (let j = 0; j < n; j++) {
         if (j < i) expect(r[i * n + j]).toBe(0);
@@ -108,8 +108,26 @@ describe('the factor of a Hessian', () => {
       }
     }
   });
+
+  test.each(available)('is found in blocks as well, with products made on %s', (name) => {
+    const n = 150;
+    const h = correlatedHessian(n, 3 * n, new Rng(5));
+    for (let i = 0; i < n; i++) h[i * (n + 1)]! += 0.01 * h[0]!;
+    const r = h.slice();
+    factorUpper(r, n, openDevice(name));
+    for (let i = 0; i < n; i++) {
+      expect(r[i * (n + 1)]).toBeGreaterThan(0);
+      for (let j = 0; j < n; j++) {
+        if (j < i) expect(r[i * n + j]).toBe(0);
+        let product = 0;
+        for (let k = 0; k < n; k++) product += r[i * n + k]! * r[j * n + k]!;
+        expect(Math.abs(product - h[i * n + j]!)).toBeLessThan(1e-6 * Math.sqrt(h[i * (n + 1)]! * h[j * (n + 1)]!));
+      }
+    }
+  });
+
   test('refuses a matrix that is not positive definite', () => {
-    expect(() => factorUpper(Float64Array.from([1, 2, 2, 1]), 2)).toThrow('positive definite');
+    expect(() => factorUpper(Float64Array.from([1, 2, 2, 1]), 2, openDevice('js'))).toThrow('positive definite');
   });
 });
 
@@ -122,7 +140,7 @@ describe('rounding by a Hessian', () => {
         const w = matrix(40, nIn, rng);
         const [nearest, chosen] = [copy(w), copy(w)];
         roundRows(nearest, bits);
-        roundByHessian(chosen, hessian, bits, 0.01);
+        roundByHessian(chosen, hessian, { bits, damp: 0.01, device: openDevice('js') });
         expect(errorOf(w, chosen, hessian)).toBeLessThanOrEqual(errorOf(w, nearest, hessian));
       }),
       { numRuns: 60 },
@@ -136,10 +154,44 @@ describe('rounding by a Hessian', () => {
       nearest.values.set(w.values);
       const hessian = new Float64Array(81);
       for (let i = 0; i < 9; i++) hessian[i * 10] = scale * (1 + i);
-      roundByHessian(w, hessian, 4, 0.01);
+      roundByHessian(w, hessian, { bits: 4, damp: 0.01, device: openDevice('js') });
       roundRows(nearest, 4);
       expect(w.values).toEqual(nearest.values);
     }
+  });
+
+  test.each(available)(
+    'halves the error at least where inputs go together, over several blocks of columns, on %s',
+    (name) => {
+      const [nIn, bits] = [150, 4];
+      const rng = new Rng(17);
+      const hessian = correlatedHessian(nIn, 2 * nIn, rng);
+      const w = matrix(8, nIn, rng);
+      const [nearest, chosen, published] = [copy(w), copy(w), copy(w)];
+      roundRows(nearest, bits);
+      roundByHessian(chosen, hessian.slice(), { bits, damp: 0.01, device: openDevice(name) });
+      expect(errorOf(w, chosen, hessian)).toBeLessThan(errorOf(w, nearest, hessian) / 2);
+      algorithm1(published, hessian, bits, 0.01);
+      expect(errorOf(w, chosen, hessian) / errorOf(w, published, hessian)).toBeCloseTo(1, 1);
+      // A weight half-way between two levels may go either way, and those behind it follow.
+      const same = published.values.filter((value, i) => Math.abs(value - chosen.values[i]!) < 1e-5).length;
+      expect(same / w.values.length).toBeGreaterThan(0.9);
+    },
+  );
+
+  test('reads the upper triangle of the Hessian only', () => {
+    const nIn = 70;
+    const rng = new Rng(2);
+    const whole = correlatedHessian(nIn, 100, rng);
+    const upper = whole.map((value, at) => (at % nIn < Math.floor(at / nIn) ? Number.NaN : value));
+    const [a, b] = [matrix(3, nIn, new Rng(6)), matrix(3, nIn, new Rng(6))];
+    for (const [w, hessian] of [
+      [a, whole],
+      [b, upper],
+    ] as const) {
+      roundByHessian(w, hessian, { bits: 4, damp: 0.01, device: openDevice('js') });
+    }
+    expect(b.values).toEqual(a.values);
   });
 
   test('is Algorithm 1 of the paper, with the inverse Hessian spelt out', () => {
@@ -149,7 +201,7 @@ describe('rounding by a Hessian', () => {
     const w = matrix(nOut, nIn, rng);
     const expected = copy(w);
     algorithm1(expected, hessian, bits, damp);
-    roundByHessian(w, hessian, bits, damp);
+    roundByHessian(w, hessian, { bits, damp, device: openDevice('js') });
     expect(largestDifference(w, expected)).toBeLessThan(1e-5);
   });
 });
@@ -288,7 +340,7 @@ describe.each(available)('models on %s', (device) => {
     }
     const values = before!.parameters().get('blocks.0.mlp.down.weight')!.values() as Float32Array;
     const expected = { nOut: 16, nIn: 600, values: values.slice() };
-    roundByHessian(expected, hessian, 3, 0.01);
+    roundByHessian(expected, hessian, { bits: 3, damp: 0.01, device: openDevice('js') });
     const got = model!.parameters().get('blocks.0.mlp.down.weight')!.values();
     // A weight half-way between two levels may go either way, and those behind it follow.
     const same = expected.values.filter((value, i) => Math.abs(value - got[i]!) < 1e-6).length;
