@@ -4,6 +4,7 @@ import { ATTRIBUTES, type Attribute } from '@physlm/data/bio';
 import { wilsonInterval } from '@physlm/eval';
 import { addLowRank, buildModel, type LanguageModel, mergeLowRank } from '@physlm/model';
 import { train } from '@physlm/train';
+import { type KnowledgeBits, knowledgeBits } from './knowledge-bits.js';
 import { type PProbeResults, pProbe, type QProbeResults, qProbe } from './knowledge-probes.js';
 import {
   biographyScores,
@@ -41,6 +42,8 @@ export interface KnowledgeResults extends Results {
   readonly biographies: Readonly<Record<Side, Readonly<Record<Attribute, Tally>>>>;
   /** By side and task; null for a model that was not taught to answer. */
   readonly answers: Readonly<Record<Side, Readonly<Record<string, TaskScore>>>> | null;
+  /** By side: bits in biographies and in answers; absent where no facts of these are asked for, and of encoders. */
+  readonly bits?: Readonly<Record<Side, KnowledgeBits>>;
   readonly pProbe: PProbeResults | null;
   readonly qProbe: QProbeResults | null;
   readonly curve: readonly KnowledgePoint[];
@@ -121,6 +124,11 @@ export async function runKnowledge(
         bySide((side) => scoreQuestions(model, asked(side), evaluate.nAsked, { eos, hints })),
       )
     : null;
+  const countsBits =
+    evaluate.questions && !encoder && asked('test').tasks.some(({ name }) => name in data.population.choices);
+  const bits = countsBits
+    ? await measured('bits', () => bySide((side) => knowledgeBits(model, data, asked(side), evaluate.nAsked)))
+    : undefined;
   /** Probes take turns with other work, which a part that is measured cannot: it is kept once it is there. */
   const probed = async <T>(name: string, probe: () => Promise<T>): Promise<T> => {
     const known = run.hasMeasured(name) ? undefined : await probe();
@@ -133,7 +141,7 @@ export async function runKnowledge(
   const q = qConfig === null ? null : await probed('q-probe', () => qProbe(plain, data, qConfig, seed));
 
   const records = run.metrics();
-  const { measures, intervals } = numbers(biographies, answers, p, q);
+  const { measures, intervals } = numbers(biographies, answers, bits, p, q);
   const results: KnowledgeResults = {
     recipe: 'knowledge',
     measures: {
@@ -145,6 +153,7 @@ export async function runKnowledge(
     intervals,
     biographies,
     answers,
+    ...(bits && { bits }),
     pProbe: p,
     qProbe: q,
     curve: records.flatMap((record): KnowledgePoint[] => {
@@ -182,12 +191,13 @@ function requireModel(path: string, { config }: LanguageModel, { model }: Knowle
 /**
  * Everything that laws read: `biography.<side>`, `first.<side>` and `exact.<side>` (means over tasks, and over all but the birth
  * date as `exactNoDate.<side>`), the same with `.<task>`, `majority.<side>.<task>`, `hinted.<side>.<task>` and
- * `hint.<side>.<task>`; `pFirst.<place>`, `pWhole.<place>`, `qFirst` and `qWhole` (means over attributes), the same with
+ * `hint.<side>.<task>`; `memorised.<side>`, `extracted.<side>` (bits about a person) and `extractedShare.<side>`; `pFirst.<place>`, `pWhole.<place>`, `qFirst` and `qWhole` (means over attributes), the same with
  * `.<attribute>`, and `pFirst.told.<attribute>` and `pFirst.untold.<attribute>`.
  */
 function numbers(
   biographies: KnowledgeResults['biographies'],
   answers: KnowledgeResults['answers'],
+  bits: KnowledgeResults['bits'],
   p: PProbeResults | null,
   q: QProbeResults | null,
 ): { readonly measures: Record<string, number>; readonly intervals: Record<string, Interval> } {
@@ -222,6 +232,13 @@ function numbers(
       share(`hinted.${side}.${name}`, hinted.answer);
       share(`hint.${side}.${name}`, hinted.hint);
     }
+  }
+  for (const side of bits === undefined ? [] : sides) {
+    const { all, share: interval } = bits![side];
+    measures[`memorised.${side}`] = all.memorised;
+    measures[`extracted.${side}`] = all.extracted;
+    measures[`extractedShare.${side}`] = all.extracted / all.memorised;
+    intervals[`extractedShare.${side}`] = interval;
   }
   if (p !== null) {
     for (const kind of ['first', 'whole'] as const) {

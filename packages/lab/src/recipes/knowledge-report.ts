@@ -20,7 +20,7 @@ const nameOf = (task: string): string => NAMES[task as Attribute] ?? task;
 
 /** What a `knowledge` run shows: answers about people it was and was not asked about, and what its states hold. */
 export function knowledgeReport(experiment: KnowledgeExperiment, results: KnowledgeResults): ReportDocument {
-  const { measures: m, intervals, answers, pProbe, qProbe, curve } = results;
+  const { measures: m, intervals, answers, bits, pProbe, qProbe, curve } = results;
   const { data, model, start } = experiment;
   const value = (name: string): number => m[name] ?? Number.NaN;
   const shown = (name: string): string => {
@@ -29,6 +29,8 @@ export function knowledgeReport(experiment: KnowledgeExperiment, results: Knowle
       ? percent(value(name))
       : `${percent(value(name))} [${percent(found.low)}, ${percent(found.high)}]`;
   };
+  const bitText = (n: number): string => n.toFixed(1);
+  const bothSides = (name: string): string[] => [bitText(value(`${name}.train`)), bitText(value(`${name}.test`)), ''];
   const { share, tasks = [] } = data.questions ?? {};
   const taught =
     share !== undefined
@@ -68,6 +70,12 @@ export function knowledgeReport(experiment: KnowledgeExperiment, results: Knowle
           : [
               ['answers, first token', shown('first.train'), shown('first.test'), ''],
               ['answers, whole', shown('exact.train'), shown('exact.test'), paperFigure(experiment)],
+            ]),
+        ...(bits === undefined
+          ? []
+          : [
+              [`bits about a person in biographies, of ${bitText(bits.test.all.possible)}`, ...bothSides('memorised')],
+              ['bits about a person in answers', ...bothSides('extracted')],
             ]),
         ...(pProbe === null ? [] : [['probed before the first fact, first token', '', percent(value('pFirst.0')), '']]),
         ...(qProbe === null

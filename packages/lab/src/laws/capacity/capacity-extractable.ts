@@ -1,8 +1,46 @@
-import { invariant } from '@physlm/base';
-import type { Law } from '../law.js';
+import type { Results } from '../../recipes/recipe.js';
+import { askedAfterwards, asked as askedInBetween, measured, read } from '../knowledge/members.js';
+import type { Law, LawMember, LawScale } from '../law.js';
 import { source } from './members.js';
 
-/** @see arXiv:2404.05405, Appendix A.2. */
+/** Least bits about a person in answers, over those in biographies, of the widest model. */
+type Bounds = { readonly widest: number; readonly lowest: number };
+
+const scale = (members: LawScale['members'], { widest, lowest }: Bounds): LawScale => ({
+  members,
+  expect: [
+    { measure: 'share', atLeast: widest, atMost: 1.1, tests: 'what the widest model holds can be asked for' },
+    { measure: 'lowest', atLeast: lowest, tests: 'and what narrower ones hold, too' },
+    { measure: 'rise', atLeast: 0, tests: 'of two models, the one that holds more answers more' },
+  ],
+});
+
+/** Models of several widths that read the same texts, each of them asked about half of the people. */
+const widths = (list: readonly number[], asked: (dModel: number) => LawMember): LawScale['members'] =>
+  Object.fromEntries(list.map((dModel) => [`width ${dModel}`, asked(dModel)]));
+
+/** On one processor: few people, five texts each, questions among the texts. Narrow models have no room for everyone. */
+const inBetween = (list: readonly number[], setting: Readonly<Record<string, unknown>>): LawScale['members'] =>
+  widths(list, (dModel) =>
+    askedInBetween('multi5+permute', { ...setting, dModel, nLayer: 4, qaShare: 0.6, finetune: 'none', probes: 'none' }),
+  );
+
+/** As in the paper: all texts first, then a finetune with updates of low rank on questions. */
+const afterwards = (list: readonly number[], setting: Readonly<Record<string, unknown>>): LawScale['members'] =>
+  widths(list, (dModel) =>
+    askedAfterwards('multi5+permute+fullname', { ...setting, dModel, finetune: 'lora', probes: 'none' }),
+  );
+
+/**
+ * Bits of the facts that are asked for (no names, no pronouns), about people whom training never asks about: in their
+ * biographies, and in answers about them.
+ *
+ * Differs from the paper at `tiny` and `laptop`: models of this size carry little over to questions that come after all texts,
+ * so that they are asked in between; a population of smaller pools, of which each person has five texts instead of new ones
+ * each time. At all scales: bits, where the paper compares accuracies.
+ *
+ * @see arXiv:2404.05405, Appendix A.2.
+ */
 export const capacityExtractable: Law = {
   id: 'capacity-extractable',
   part: '3.3',
@@ -10,11 +48,35 @@ export const capacityExtractable: Law = {
   source: source('Appendix A.2'),
   paper: {
     text: 'extractable and memorised knowledge agree, but for a factor of 1.2 in accuracy exactly at the limit',
-    unit: 'extractable over memorised knowledge',
+    unit: 'extractable over memorised bits about a person, widest model',
   },
-  scales: {},
-  untested: 'a capacity run asks no questions yet: this needs a finetune on questions about half of its people',
-  measure() {
-    invariant(false, 'a law without scales is not measured');
+  scales: {
+    tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), { widest: 0.7, lowest: 0.5 }),
+    laptop: scale(inBetween([32, 48, 64], { nPeople: 2000, exposures: 100, nAsked: 1000 }), {
+      widest: 0.7,
+      lowest: 0.5,
+    }),
+    gpu: scale(afterwards([128, 256, 512], {}), { widest: 0.83, lowest: 0.6 }),
+    paper: scale(afterwards([256, 512, 768], {}), { widest: 0.83, lowest: 0.83 }),
+  },
+  measure(runs) {
+    // Members come from the narrowest to the widest.
+    const names = Object.keys(runs);
+    const bits = (kind: string, of: Results | undefined): number => read(of, `${kind}.test`);
+    const share = (of: Results | undefined): number => read(of, 'extractedShare.test');
+    const [first, widest] = [runs[names[0]!], runs[names.at(-1)!]];
+    const measures = {
+      share: share(widest),
+      lowest: Math.min(...names.map((name) => share(runs[name]))),
+      rise: bits('extracted', widest) - bits('extracted', first),
+      ...Object.fromEntries(
+        names.flatMap((name) => [
+          [`memorised.${name}`, bits('memorised', runs[name])],
+          [`extracted.${name}`, bits('extracted', runs[name])],
+          [`exact.${name}`, read(runs[name], 'exact.test')],
+        ]),
+      ),
+    };
+    return measured(share(widest), measures, widest!.intervals['extractedShare.test']!);
   },
 };
