@@ -178,6 +178,7 @@ describe('encoders', () => {
     expect(answers!.test.university!.exact.n).toBe(12);
     expect(biographies.test.major.n).toBe(2);
     expect(measures['exact.test']).toBeLessThanOrEqual(measures['first.test']!);
+    expect(measures['memorised.test']).toBeUndefined();
   }, 120_000);
 });
 

@@ -1,17 +1,22 @@
 import type { Results } from '../../recipes/recipe.js';
-import { askedAfterwards, asked as askedInBetween, measured, read } from '../knowledge/members.js';
+import { askedAfterwards, asked as askedInBetween, measured, read, spearman } from '../knowledge/members.js';
 import type { Law, LawMember, LawScale } from '../law.js';
 import { source } from './members.js';
 
-/** Least bits about a person in answers, over those in biographies, of the widest model. */
-type Bounds = { readonly widest: number; readonly lowest: number };
-
-const scale = (members: LawScale['members'], { widest, lowest }: Bounds): LawScale => ({
+/** Bounds on extracted over memorised bits: of the widest model, and of every one where that is claimed. */
+const scale = (members: LawScale['members'], widest: number, each?: number): LawScale => ({
   members,
   expect: [
-    { measure: 'share', atLeast: widest, atMost: 1.1, tests: 'what the widest model holds can be asked for' },
-    { measure: 'lowest', atLeast: lowest, tests: 'and what narrower ones hold, too' },
-    { measure: 'rise', atLeast: 0, tests: 'of two models, the one that holds more answers more' },
+    {
+      measure: 'share',
+      atLeast: widest,
+      atMost: 1.1,
+      tests: 'nearly all that the widest model holds can be asked for',
+    },
+    { measure: 'order', atLeast: 0.99, tests: 'the more a model holds, the more it answers' },
+    ...(each === undefined
+      ? []
+      : [{ measure: 'lowest', atLeast: each, tests: 'narrow models answer what they hold, too' }]),
   ],
 });
 
@@ -36,8 +41,9 @@ const afterwards = (list: readonly number[], setting: Readonly<Record<string, un
  * biographies, and in answers about them.
  *
  * Differs from the paper at `tiny` and `laptop`: models of this size carry little over to questions that come after all texts,
- * so that they are asked in between; a population of smaller pools, of which each person has five texts instead of new ones
- * each time. At all scales: bits, where the paper compares accuracies.
+ * so that they are asked in between; pools are smaller, and a person has five texts instead of new ones each time. There only a
+ * model with room for more than it has to hold is asked to agree, since a narrow one answers less than it holds; how much less
+ * stands in the row. At all scales: bits, where the paper compares accuracies.
  *
  * @see arXiv:2404.05405, Appendix A.2.
  */
@@ -51,26 +57,25 @@ export const capacityExtractable: Law = {
     unit: 'extractable over memorised bits about a person, widest model',
   },
   scales: {
-    tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), { widest: 0.7, lowest: 0.5 }),
-    laptop: scale(inBetween([32, 48, 64], { nPeople: 2000, exposures: 100, nAsked: 1000 }), {
-      widest: 0.7,
-      lowest: 0.5,
-    }),
-    gpu: scale(afterwards([128, 256, 512], {}), { widest: 0.83, lowest: 0.6 }),
-    paper: scale(afterwards([256, 512, 768], {}), { widest: 0.83, lowest: 0.83 }),
+    tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), 0.8),
+    laptop: scale(inBetween([48, 64, 80], { nPeople: 1000, exposures: 150, nAsked: 500 }), 0.85),
+    gpu: scale(afterwards([128, 256, 512], {}), 0.83, 0.6),
+    paper: scale(afterwards([256, 512, 768], {}), 0.83, 0.83),
   },
   measure(runs) {
     // Members come from the narrowest to the widest.
     const names = Object.keys(runs);
     const bits = (kind: string, of: Results | undefined): number => read(of, `${kind}.test`);
     const share = (of: Results | undefined): number => read(of, 'extractedShare.test');
-    const [first, widest] = [runs[names[0]!], runs[names.at(-1)!]];
+    const widest = runs[names.at(-1)!];
+    const all = (kind: string): number[] => names.map((name) => bits(kind, runs[name]));
     const measures = {
       share: share(widest),
+      order: spearman(all('memorised'), all('extracted')),
       lowest: Math.min(...names.map((name) => share(runs[name]))),
-      rise: bits('extracted', widest) - bits('extracted', first),
       ...Object.fromEntries(
         names.flatMap((name) => [
+          [`share.${name}`, share(runs[name])],
           [`memorised.${name}`, bits('memorised', runs[name])],
           [`extracted.${name}`, bits('extracted', runs[name])],
           [`exact.${name}`, read(runs[name], 'exact.test')],
