@@ -28,7 +28,7 @@ int physlm_in_lane(void);
 int physlm_slot_index(void);
 
 // --- scratch memory: grows, is reused, 64-byte aligned; contents do not outlive one kernel ------------------------------
-enum physlm_slot { PHYSLM_SLOT_PACK, PHYSLM_SLOT_PARTIAL, PHYSLM_SLOT_VALUES, PHYSLM_SLOTS };
+enum physlm_slot { PHYSLM_SLOT_PACK, PHYSLM_SLOT_PARTIAL, PHYSLM_SLOT_VALUES, PHYSLM_SLOT_ROWS, PHYSLM_SLOTS };
 
 // One block for the whole kernel, asked for by the calling thread outside of jobs; NULL when memory is out.
 float* physlm_scratch(enum physlm_slot slot, size_t floats);

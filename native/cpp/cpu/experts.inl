@@ -1,6 +1,7 @@
-// A mixture of experts with one expert for each row: rows are sorted by expert, each expert multiplies its own rows, and what
-// it says goes back to where the rows were. Sorting keeps the order of rows, so nothing depends on threads.
-// Scratch floats: 3R + E + 1, then R·(2D + F) for the forward pass and R·(3D + 3F + 1) for the backward pass.
+// A mixture of experts with one expert for each row: rows are sorted by expert, and each expert takes its own rows through all
+// its products while they are in the first-level cache, whole experts on one thread. Sorting keeps the order of rows, so nothing
+// depends on threads.
+// Scratch floats: 3R + E + 1; each thread's, for the n rows of an expert, n·(2D + 2F) forward and n·(3D + 3F + 1) backward.
 
 /** Where the rows go. */
 struct Routes {
@@ -12,18 +13,27 @@ struct Routes {
 };
 INLINE int64_t route_floats(int64_t R, int64_t E) { return 3 * R + E + 1; }
 
-/** The first of the largest; 0 when there are NaNs only. */
+/** 0, −1, −2, …: the larger, the earlier. */
+static const float kEarlier[16] = {0, -1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -13, -14, -15};
+
+/** The first of the largest; 0 when there are NaNs only. No branch depends on x. */
 INLINE int64_t argmax(const float* x, int64_t n) {
-  vf tops = splat(-__builtin_inff());
+  const vf none = splat(-__builtin_inff());
+  vf tops = none;
   each_vector(0, n, [&](int64_t i, auto some) {
     vf v = load(x + i, some);
-    if constexpr (sizeof(some) == sizeof(Some)) v = keep(v, 0, (int)least(kVL, n - i), splat(-__builtin_inff()));
+    if constexpr (sizeof(some) == sizeof(Some)) v = keep(v, 0, (int)least(kVL, n - i), none);
     tops = larger(v, tops);
   });
-  const float top = largest(tops);
-  for (int64_t e = 0; e < n; e++)
-    if (x[e] == top) return e;
-  return 0;
+  const vf top = splat(largest(tops)), lanes = load(kEarlier);
+  vf first = none;
+  each_vector(0, n, [&](int64_t i, auto some) {
+    vf found = load(x + i, some) == top ? lanes - splat((float)i) : none;
+    if constexpr (sizeof(some) == sizeof(Some)) found = keep(found, 0, (int)least(kVL, n - i), none);
+    first = larger(found, first);
+  });
+  const float earliest = largest(first);
+  return earliest > -__builtin_inff() ? (int64_t)-earliest : 0;
 }
 
 /** exp(x − max) over a row and its sum. */
@@ -47,8 +57,11 @@ INLINE float dot(const float* a, const float* b, int64_t n) {
   return sum(total);
 }
 
-/** Chooses an expert for every row; `local` memory of E floats for each thread must be reserved. */
-static Routes route(const float* logits, int64_t R, int64_t E, const double* attrs, float* room) {
+/**
+ * Chooses an expert for every row; exp(logits − max) goes to `exps` [R, E], of rows that no expert takes zero, unless null.
+ * `local` memory of 2E floats for each thread must be reserved.
+ */
+static Routes route(const float* logits, int64_t R, int64_t E, const double* attrs, float* room, float* exps) {
   Routes a = {R, E, (int64_t)attrs[0], (int64_t)attrs[1], room, (int32_t*)(room + R), (int32_t*)(room + 2 * R),
               (int32_t*)(room + 3 * R)};
   parallel(20.0 * R * E, R / a.group, [&](int part, int parts) {
@@ -62,7 +75,9 @@ static Routes route(const float* logits, int64_t R, int64_t E, const double* att
         const int64_t best = argmax(row, E);
         const bool fits = taken[best]++ < a.capacity;
         a.expert[r] = fits ? (int32_t)best : -1;
-        a.gate[r] = fits ? 1.0f / exponentials(row, E, row[best], e) : 0.0f;
+        float* const to = exps ? exps + r * E : e;
+        a.gate[r] = fits ? 1.0f / exponentials(row, E, row[best], to) : 0.0f;
+        if (exps && !fits) each_vector(0, E, [&](int64_t i, auto some) { store(to + i, vf{}, some); });
       }
     }
   });
@@ -77,34 +92,31 @@ static Routes route(const float* logits, int64_t R, int64_t E, const double* att
   return a;
 }
 
-/** f(place in `order`, row) for every row that an expert takes. */
-template <class F>
-static void each_taken(const Routes& a, double work, const F& f) {
-  const int64_t n = a.begin[a.E];
-  parallel(work * n, n, [&](int part, int parts) {
-    const Range mine = share(n, part, parts);
-    for (int64_t s = mine.begin; s < mine.end; s++) f(s, (int64_t)a.order[s]);
-  });
+/** to[i] = factor·from[rows[i]] for n rows of `width` floats; 1 when `factor` is null. */
+static void gather_rows(const float* from, const int32_t* rows, int64_t n, int64_t width, const float* factor, float* to) {
+  for (int64_t i = 0; i < n; i++) {
+    const vf by = splat(factor ? factor[rows[i]] : 1.0f);
+    const float* const row = from + rows[i] * width;
+    each_vector(0, width, [&](int64_t k, auto some) { store(to + i * width + k, load(row + k, some) * by, some); });
+  }
 }
 
-/** to[s] = factor·from[row], `width` floats. */
-static void gather_rows(const Routes& a, const float* from, int64_t width, const float* factor, float* to) {
-  each_taken(a, 2.0 * width, [&](int64_t s, int64_t r) {
-    const vf by = splat(factor ? factor[r] : 1.0f);
-    each_vector(0, width, [&](int64_t i, auto some) { store(to + s * width + i, load(from + r * width + i, some) * by, some); });
-  });
+/** to[rows[i]] = factor·from[i]. */
+static void scatter_rows(const float* from, const int32_t* rows, int64_t n, int64_t width, const float* factor, float* to) {
+  for (int64_t i = 0; i < n; i++) {
+    const vf by = splat(factor ? factor[rows[i]] : 1.0f);
+    float* const row = to + rows[i] * width;
+    each_vector(0, width, [&](int64_t k, auto some) { store(row + k, load(from + i * width + k, some) * by, some); });
+  }
 }
 
-/** to[row] = factor·from[s], and zero for rows that no expert takes. */
-static void scatter_rows(const Routes& a, const float* from, int64_t width, const float* factor, float* to) {
+/** Zeros in the rows that no expert takes. */
+static void clear_left(const Routes& a, int64_t width, float* to) {
+  if (a.begin[a.E] == a.R) return;
   parallel(2.0 * a.R * width, a.R, [&](int part, int parts) {
     const Range mine = share(a.R, part, parts);
     for (int64_t r = mine.begin; r < mine.end; r++)
       if (a.expert[r] < 0) each_vector(r * width, (r + 1) * width, [&](int64_t i, auto some) { store(to + i, vf{}, some); });
-  });
-  each_taken(a, 2.0 * width, [&](int64_t s, int64_t r) {
-    const vf by = splat(factor ? factor[r] : 1.0f);
-    each_vector(0, width, [&](int64_t i, auto some) { store(to + r * width + i, load(from + s * width + i, some) * by, some); });
   });
 }
 
@@ -134,6 +146,13 @@ static int32_t each_expert(const Routes& a, const F& f) {
   return PHYSLM_OK;
 }
 
+/** Asks for the weights of the next expert, which nobody else has read lately, while this one is at work. */
+INLINE void fetch_ahead(const float* weights, int64_t n, int64_t e, int64_t E) {
+  constexpr int64_t kLine = 16, kMost = 64 * 1024;  // floats
+  if (!weights || e + 1 >= E || n > kMost) return;
+  for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(weights + (e + 1) * n + i, 0, 2);
+}
+
 static int32_t check_experts(int64_t R, int64_t E, const double* attrs) {
   const int64_t group = (int64_t)attrs[0];
   if (group < 1 || R % group != 0)
@@ -146,28 +165,32 @@ static int32_t expertMlp_forward(const physlm_tensor* in, int32_t, physlm_tensor
                                  physlm_stream*) {
   const int64_t R = leading(in[0], 1), D = axis(in[0], 1), E = axis(in[1], 1), F = axis(in[3], 1);
   if (int32_t status = check_experts(R, E, attrs)) return status;
-  float* const room = physlm_scratch(PHYSLM_SLOT_VALUES, route_floats(R, E) + R * (2 * D + F) + 3 * kVL);
+  float* const room = physlm_scratch(PHYSLM_SLOT_VALUES, route_floats(R, E));
   if (!room || physlm_reserve_local(2 * round_up(E, kVL)))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for rows sorted by expert");
-  const Routes a = route(floats(in[1]), R, E, attrs, room);
-  float* const xs = room + round_up(route_floats(R, E), kVL);
-  float* const hidden = xs + R * D;
-  float* const said = hidden + R * F;
-  const float *const up = floats(in[2]), *const up_bias = floats(in[3]), *const down = floats(in[4]),
+  const Routes a = route(floats(in[1]), R, E, attrs, room, nullptr);
+  const float *const x = floats(in[0]), *const up = floats(in[2]), *const up_bias = floats(in[3]), *const down = floats(in[4]),
               *const down_bias = floats(in[5]);
-  gather_rows(a, floats(in[0]), D, nullptr, xs);
-  int32_t status = each_expert(a, [&](int64_t e, int64_t s, int64_t n) {
-    return gemm(n, F, D, {xs + s * D, D, false}, {up + e * F * D, D, true}, hidden + s * F, F, up_bias + e * F, nullptr, 0);
+  float *const y = floats(out[0]), *const pre = out[1].data ? floats(out[1]) : nullptr;
+  const int32_t status = each_expert(a, [&](int64_t e, int64_t s, int64_t n) -> int32_t {
+    fetch_ahead(up, F * D, e, E);
+    fetch_ahead(down, D * F, e, E);
+    if (n == 0) return PHYSLM_OK;
+    float* const xs = physlm_scratch(PHYSLM_SLOT_ROWS, n * (2 * D + 2 * F));
+    if (!xs) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the rows of an expert");
+    float *const p = xs + n * D, *const hidden = p + n * F, *const said = hidden + n * F;
+    const int32_t* const rows = a.order + s;
+    gather_rows(x, rows, n, D, nullptr, xs);
+    if (int32_t status = gemm(n, F, D, {xs, D, false}, {up + e * F * D, D, true}, p, F, up_bias + e * F, hidden, F)) return status;
+    if (pre) scatter_rows(p, rows, n, F, nullptr, pre);
+    if (int32_t status = gemm(n, D, F, {hidden, F, false}, {down + e * D * F, F, true}, said, D, down_bias + e * D, nullptr, 0))
+      return status;
+    scatter_rows(said, rows, n, D, a.gate, y);
+    return PHYSLM_OK;
   });
   if (status) return status;
-  if (out[1].data) scatter_rows(a, hidden, F, nullptr, floats(out[1]));
-  const int64_t taken = a.begin[E];
-  pointwise(taken * F, 20, [=](int64_t i, auto some) { store(hidden + i, gelu(load(hidden + i, some)), some); });
-  status = each_expert(a, [&](int64_t e, int64_t s, int64_t n) {
-    return gemm(n, D, F, {hidden + s * F, F, false}, {down + e * D * F, F, true}, said + s * D, D, down_bias + e * D, nullptr, 0);
-  });
-  if (status) return status;
-  scatter_rows(a, said, D, a.gate, floats(out[0]));
+  clear_left(a, D, y);
+  if (pre) clear_left(a, F, pre);
   return PHYSLM_OK;
 }
 
@@ -193,61 +216,56 @@ static int32_t expertMlp_backward(const physlm_tensor* in, int32_t, physlm_tenso
                                   physlm_stream*) {
   const int64_t R = leading(in[0], 1), D = axis(in[0], 1), E = axis(in[1], 1), F = axis(in[5], 1);
   if (int32_t status = check_experts(R, E, attrs)) return status;
-  const int64_t routes = round_up(route_floats(R, E), kVL);
-  float* const room = physlm_scratch(PHYSLM_SLOT_VALUES, routes + R * (3 * D + 3 * F + 1));
+  float* const room = physlm_scratch(PHYSLM_SLOT_VALUES, route_floats(R, E));
   if (!room || physlm_reserve_local(2 * round_up(E, kVL)))
     return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for rows sorted by expert");
-  const float *const logits = floats(in[1]), *const up = floats(in[2]), *const down = floats(in[3]),
-              *const down_bias = floats(in[4]), *const dy = floats(in[6]);
-  const Routes a = route(logits, R, E, attrs, room);
-  float* const xs = room + routes;
-  float* const dsaid = xs + R * D;  // gate·dy
-  float* const dxs = dsaid + R * D;
-  float* const pre = dxs + R * D;  // then its gradient
-  float* const hidden = pre + R * F;
-  float* const dhidden = hidden + R * F;
-  float* const dgate = dhidden + R * F;
-  gather_rows(a, floats(in[0]), D, nullptr, xs);
-  gather_rows(a, dy, D, a.gate, dsaid);
-  gather_rows(a, floats(in[5]), F, nullptr, pre);
+  const float *const x = floats(in[0]), *const logits = floats(in[1]), *const up = floats(in[2]), *const down = floats(in[3]),
+              *const down_bias = floats(in[4]), *const pre = floats(in[5]), *const dy = floats(in[6]);
   float *const dx = out[0].data ? floats(out[0]) : nullptr, *const dlogits = out[1].data ? floats(out[1]) : nullptr,
         *const dup = out[2].data ? floats(out[2]) : nullptr, *const dup_bias = out[3].data ? floats(out[3]) : nullptr,
         *const ddown = out[4].data ? floats(out[4]) : nullptr, *const ddown_bias = out[5].data ? floats(out[5]) : nullptr;
+  const Routes a = route(logits, R, E, attrs, room, dlogits);
   const int32_t status = each_expert(a, [&](int64_t e, int64_t s, int64_t n) -> int32_t {
-    float *const d = dsaid + s * D, *const h = hidden + s * F, *const dh = dhidden + s * F, *const p = pre + s * F;
-    each_vector(0, n * F, [&](int64_t i, auto some) { store(h + i, gelu(load(p + i, some)), some); });
+    float* const xs = physlm_scratch(PHYSLM_SLOT_ROWS, n * (3 * D + 3 * F) + 1);
+    if (!xs) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the rows of an expert");
+    float *const d = xs + n * D /* gate·dy */, *const dxs = d + n * D, *const p = dxs + n * D, *const h = p + n * F,
+                 *const dh = h + n * F;
+    const int32_t* const rows = a.order + s;
+    fetch_ahead(down, D * F, e, E);
+    fetch_ahead(up, F * D, e, E);
+    gather_rows(x, rows, n, D, nullptr, xs);
+    gather_rows(dy, rows, n, D, a.gate, d);
+    gather_rows(pre, rows, n, F, nullptr, p);
+    each_vector(0, n * F, [&](int64_t i, auto some) {
+      const Gelu g = gelu_both(load(p + i, some));
+      store(h + i, g.value, some);
+      store(p + i, g.slope, some);
+    });
     if (int32_t status = expert_gradients(d, h, n, D, F, ddown ? ddown + e * D * F : nullptr,
                                           ddown_bias ? ddown_bias + e * D : nullptr))
       return status;
     if (int32_t status = gemm(n, F, D, {d, D, false}, {down + e * D * F, F, false}, dh, F, nullptr, nullptr, 0)) return status;
-    // said = hidden·downᵀ + bias, so dy·said = ((gate·dy)·down·hidden + gate·dy·bias) / gate; the gate is never 0 here.
     if (dlogits)
-      for (int64_t i = 0; i < n; i++)
-        dgate[s + i] = (dot(dh + i * F, h + i * F, F) + dot(d + i * D, down_bias + e * D, D)) / a.gate[a.order[s + i]];
-    each_vector(0, n * F, [&](int64_t i, auto some) { store(p + i, load(dh + i, some) * gelu_slope(load(p + i, some)), some); });
-    if (int32_t status = expert_gradients(p, xs + s * D, n, F, D, dup ? dup + e * F * D : nullptr,
+      for (int64_t i = 0; i < n; i++) {
+        // dp[e]/dlogits = p[e]·(1 at e − p). said = hidden·downᵀ + bias, so dy·said = ((gate·dy)·down·hidden + gate·dy·bias) / gate;
+        // the gate is never 0 here.
+        const int64_t r = rows[i];
+        float* const to = dlogits + r * E;
+        const float by = dot(dh + i * F, h + i * F, F) + dot(d + i * D, down_bias + e * D, D), scale = -by * a.gate[r];
+        each_vector(0, E, [&](int64_t k, auto some) { store(to + k, load(to + k, some) * splat(scale), some); });
+        to[e] += by;
+      }
+    each_vector(0, n * F, [&](int64_t i, auto some) { store(dh + i, load(dh + i, some) * load(p + i, some), some); });
+    if (int32_t status = expert_gradients(dh, xs, n, F, D, dup ? dup + e * F * D : nullptr,
                                           dup_bias ? dup_bias + e * F : nullptr))
       return status;
-    return dx ? gemm(n, D, F, {p, F, false}, {up + e * F * D, D, false}, dxs + s * D, D, nullptr, nullptr, 0) : PHYSLM_OK;
+    if (!dx) return PHYSLM_OK;
+    if (int32_t status = gemm(n, D, F, {dh, F, false}, {up + e * F * D, D, false}, dxs, D, nullptr, nullptr, 0)) return status;
+    scatter_rows(dxs, rows, n, D, nullptr, dx);
+    return PHYSLM_OK;
   });
   if (status) return status;
-  if (dx) scatter_rows(a, dxs, D, nullptr, dx);
-  if (!dlogits) return PHYSLM_OK;
-  parallel(2.0 * R * E, R, [&](int part, int parts) {
-    const Range mine = share(R, part, parts);
-    for (int64_t r = mine.begin; r < mine.end; r++)
-      if (a.expert[r] < 0)
-        each_vector(r * E, (r + 1) * E, [&](int64_t i, auto some) { store(dlogits + i, vf{}, some); });
-  });
-  each_taken(a, 20.0 * E, [&](int64_t s, int64_t r) {
-    // dp[e]/dlogits = p[e]·(1 at e − p)
-    float* const to = dlogits + r * E;
-    const int64_t e = a.expert[r];
-    const float by = dgate[s] * a.gate[r];
-    exponentials(logits + r * E, E, logits[r * E + e], to);
-    each_vector(0, E, [&](int64_t i, auto some) { store(to + i, load(to + i, some) * splat(-by * a.gate[r]), some); });
-    to[e] += by;
-  });
+  if (dx) clear_left(a, D, dx);
   return PHYSLM_OK;
 }
 

@@ -204,6 +204,17 @@ INLINE vf gelu_slope(vf x) {
   return fma(x * s * (splat(1.0f) - s), du2, s);
 }
 
+/** What gelu and gelu_slope give, with one power and one division for both. */
+struct Gelu {
+  vf value, slope;
+};
+INLINE Gelu gelu_both(vf x) {
+  const vf xx = x * x;
+  const vf s = splat(1.0f) / (splat(1.0f) + gelu_power(x, xx));
+  const vf du2 = fma(xx, splat(3.0f * kGelu3), splat(kGelu1)), y = x * s;
+  return {y, fma(y * (splat(1.0f) - s), du2, s)};
+}
+
 /** The logistic function, 1/(1 + e^(−x)). */
 INLINE vf logistic(vf x) { return splat(1.0f) / (splat(1.0f) + exp2_or_zero(x * splat(-kLog2E))); }
 

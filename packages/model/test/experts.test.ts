@@ -58,6 +58,27 @@ describe('a layer of experts', () => {
     for (const [r, value] of pre.toArray().entries()) expect(value).toBeCloseTo([2.5, 3, 6.5, 0][r]!, 12);
   });
 
+  test.each(available)('of equal logits the first decides, wherever it stands, on %s', (name) => {
+    const device = openDevice(name);
+    const E = 37; // two whole vectors of 16 and five more
+    const best = [[0, 1], [3, 19], [15, 16], [17, 36], [33, 36], [36], [20, 4, 33], []];
+    const logits = best.map((some) => Array.from({ length: E }, (_, e) => (some.includes(e) ? 2 : 1)));
+    const of = (values: number[], shape: number[]): Tensor => device.tensor(values, shape);
+    // Expert e says e before its non-linearity, whatever it is given.
+    const { pre } = expertMlp(
+      {
+        x: of(Array(best.length).fill(1), [best.length, 1]),
+        logits: of(logits.flat(), [best.length, E]),
+        up: of(Array(E).fill(0), [E, 1, 1]),
+        upBias: of([...Array(E).keys()], [E, 1]),
+        down: of(Array(E).fill(1), [E, 1, 1]),
+        downBias: of(Array(E).fill(0), [E, 1]),
+      },
+      { group: best.length, capacity: best.length },
+    );
+    expect([...pre.values()]).toEqual([0, 3, 15, 17, 33, 36, 4, 0]);
+  });
+
   test('has the penalty done by hand: `weight` when experts are used alike, more when they are not', () => {
     const penalty = (logits: number[][], group: number): number[] =>
       balancePenalty(
