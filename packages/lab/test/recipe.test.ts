@@ -64,7 +64,7 @@ describe('capacity', () => {
         expect(Object.keys(membersOf(law, scale, 1))).toEqual(Object.keys(members));
       }
     }
-  });
+  }, 240_000);
 
   test('names every wrong parameter, with the nearest name for an unknown one', () => {
     const wrong = { nPeopel: 3, dModel: 'wide', lrPeak: -1 };

@@ -1,4 +1,4 @@
-import type { Results } from '../../recipes/recipe.js';
+import type { Results, ScaleName } from '../../recipes/recipe.js';
 import { askedAfterwards, asked as askedInBetween, measured, read, spearman } from '../knowledge/members.js';
 import type { Law, LawMember, LawScale } from '../law.js';
 import { source } from './members.js';
@@ -31,9 +31,9 @@ const inBetween = (list: readonly number[], setting: Readonly<Record<string, unk
   );
 
 /** As in the paper: all texts first, then a finetune with updates of low rank on questions. */
-const afterwards = (list: readonly number[], setting: Readonly<Record<string, unknown>>): LawScale['members'] =>
+const afterwards = (name: ScaleName, list: readonly number[]): LawScale['members'] =>
   widths(list, (dModel) =>
-    askedAfterwards('multi5+permute+fullname', { ...setting, dModel, finetune: 'lora', probes: 'none' }),
+    askedAfterwards(name, 'multi5+permute+fullname', { dModel, finetune: 'lora', probes: 'none' }),
   );
 
 /**
@@ -59,8 +59,8 @@ export const capacityExtractable: Law = {
   scales: {
     tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), 0.8),
     laptop: scale(inBetween([48, 64, 80], { nPeople: 1000, exposures: 150, nAsked: 500 }), 0.85),
-    gpu: scale(afterwards([128, 256, 512], {}), 0.83, 0.6),
-    paper: scale(afterwards([256, 512, 768], {}), 0.83, 0.83),
+    gpu: scale(afterwards('gpu', [128, 256, 512]), 0.83, 0.6),
+    paper: scale(afterwards('paper', [256, 512, 768]), 0.83, 0.83),
   },
   measure(runs) {
     // Members come from the narrowest to the widest.
