@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { main } from '../src/cli/main.js';
-import { lawsOfPart, scalesOf } from '../src/index.js';
+import { lawNamed, laws, lawsOfPart, scalesOf } from '../src/index.js';
 import { Captured } from './captured.js';
 import { FakeRecipe } from './fake-recipe.js';
 
@@ -119,6 +119,21 @@ describe('JSON', () => {
     ).toBe(true);
     const text = (await physlm(['doctor'])).stdout;
     for (const name of ['js', 'cpu', 'cuda', found.node]) expect(text).toContain(name);
+  });
+
+  test('laws: a line for each, or all about the named ones', async () => {
+    const { stdout } = await physlm(['laws']);
+    for (const law of laws) expect(stdout.split('\n').filter((line) => line.split(' ')[0] === law.id)).toHaveLength(1);
+    const one = (await physlm(['laws', 'cfg-ends'])).stdout;
+    expect(one).toContain(lawNamed('cfg-ends').claim);
+    expect(one).not.toContain('cfg-hierarchy');
+    const [unknown, elsewhere] = [
+      await physlm(['laws', 'cfg-end']),
+      await physlm(['laws', 'cfg-ends', '--part', '3.3']),
+    ];
+    expect([unknown.code, elsewhere.code]).toEqual([2, 2]);
+    expect(unknown.stderr).toContain("did you mean 'cfg-ends'?");
+    expect(elsewhere.stderr).toContain('expected laws of part 3.3, got cfg-ends of part 1');
   });
 
   test('laws: every law at every scale, not run where nothing is recorded', async () => {

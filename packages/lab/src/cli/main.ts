@@ -203,15 +203,20 @@ function createProgram(io: Io, done: (code: number) => void): Command {
   program
     .command('laws')
     .summary("the papers' claims, and what was measured here")
-    .description('Prints the ledger: for each law and scale the claim, our number, the verdict, and how to repeat it.')
-    .option('--part <part>', 'only laws of this part of the series, such as 3.3')
+    .description(
+      'Prints the ledger: a line for each law with the verdict at each scale. For the laws of one part, or those\nnamed: claim, paper, our numbers, verdicts, and how to repeat them.',
+    )
+    .argument('[laws...]', 'the laws to show')
+    .option('--part <part>', 'the laws of this part of the series, such as 3.3')
     .addOption(new Option('--json', 'print JSON').conflicts('html'))
     .option('--html [dir]', 'write the ledger as a static site (default: laws-html)')
     .option('--runs <dir>', 'folder of run directories: the site takes in the reports of recorded runs', 'runs')
-    .action(async ({ part, json, html, runs }: LawsFlags) => {
-      const { printLaws, writeLaws } = await import('./laws.js');
-      if (html === undefined) printLaws(part, json === true, io);
-      else await writeLaws(html === true ? 'laws-html' : html, part, runs, io);
+    .action(async (names: readonly string[], { part, json, html, runs }: LawsFlags) => {
+      const { chosenLaws, printLaws, printVerdicts, writeLaws } = await import('./laws.js');
+      const chosen = chosenLaws(names, part);
+      if (html !== undefined) await writeLaws(html === true ? 'laws-html' : html, chosen, runs, io);
+      else if (json === true || names.length > 0 || part !== undefined) printLaws(chosen, json === true, io);
+      else printVerdicts(chosen, io);
     });
 
   addDataCommands(program, io, done);
