@@ -36,11 +36,11 @@ describe('laws of Part 3.1', () => {
       'exact.train': 0.99,
       'biography.test': 0.99,
     });
-    const { ours, measures } = law.measure({ single });
+    const { ours, measures } = law.measure({ single, taught: single });
     expect(ours).toBeCloseTo(0.03, 12);
     expect(criterion(measures, law.scales.paper!.expect)).toBe('holds');
     const extracted = { ...single, measures: { ...single.measures, 'exactNoDate.test': 0.5 } };
-    expect(criterion(law.measure({ single: extracted }).measures, law.scales.paper!.expect)).toBe('fails');
+    expect(criterion(law.measure({ single, taught: extracted }).measures, law.scales.paper!.expect)).toBe('fails');
   });
 
   test('augmentation: the order of the data sets decides', () => {

@@ -4,8 +4,8 @@ import { askedAfterwards, differenceInterval, measured, read, source } from './m
 
 const scale = (name: ScaleName, gap: number): LawScale => ({
   members: {
-    lora: askedAfterwards(name, 'multi5+permute', { probes: 'none' }),
-    noEmbedding: askedAfterwards(name, 'multi5+permute', { embeddingRank: 0, probes: 'none' }),
+    lora: askedAfterwards(name, 'multi5+permute', { finetune: 'lora', probes: 'none' }),
+    noEmbedding: askedAfterwards(name, 'multi5+permute', { finetune: 'lora', embeddingRank: 0, probes: 'none' }),
     full: askedAfterwards(name, 'multi5+permute', { finetune: 'full', probes: 'none' }),
   },
   expect: [

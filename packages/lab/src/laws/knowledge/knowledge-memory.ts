@@ -3,7 +3,10 @@ import type { Law, LawScale } from '../law.js';
 import { askedAfterwards, measured, read, source } from './members.js';
 
 const scale = (name: ScaleName, biography: number, taught: number, above: number): LawScale => ({
-  members: { single: askedAfterwards(name, 'single', { probes: 'none' }) },
+  members: {
+    single: askedAfterwards(name, 'single', { finetune: 'none', probes: 'none' }),
+    taught: askedAfterwards(name, 'single', { probes: 'none' }),
+  },
   expect: [
     { measure: 'biography', atLeast: biography, tests: 'the model has the biographies of all people by heart' },
     {
@@ -35,15 +38,16 @@ export const knowledgeMemory: Law = {
     gpu: scale('gpu', 0.95, 0.9, 0.1),
     paper: scale('paper', 0.99, 0.9, 0.1),
   },
-  measure({ single }) {
-    const exact = read(single, 'exactNoDate.test');
-    const majority = read(single, 'majorityNoDate.test');
-    const { low, high } = single!.intervals['exactNoDate.test']!;
+  measure({ single, taught }) {
+    const exact = read(taught, 'exactNoDate.test');
+    const majority = read(taught, 'majorityNoDate.test');
+    const { low, high } = taught!.intervals['exactNoDate.test']!;
     const measures = {
       aboveMajority: exact - majority,
       biography: read(single, 'biography.test'),
-      taught: read(single, 'exact.train'),
-      exact: read(single, 'exact.test'),
+      'biography.taught': read(taught, 'biography.test'),
+      taught: read(taught, 'exact.train'),
+      exact: read(taught, 'exact.test'),
       exactNoDate: exact,
       majorityNoDate: majority,
     };

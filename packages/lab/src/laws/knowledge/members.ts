@@ -16,14 +16,14 @@ export const asked = (augmentation: string, rest: Parameters = {}): LawMember =>
 });
 
 /**
- * The same, asked after all texts, by finetuning. Biographies fill the steps that questions take among them, so that the texts
- * are known by heart as well: without questions a model needs more exposures for that.
+ * The same, asked after all texts, by finetuning. At scales that ask among the texts, biographies fill the steps of the questions,
+ * and finetuning trains all weights: updates of low rank hardly teach a small model the answers about P_train.
  */
 export function askedAfterwards(scale: ScaleName, augmentation: string, rest: Parameters = {}): LawMember {
   const { exposures, qaShare } = knowledgeScales[scale];
   return asked(augmentation, {
     qaShare: 0,
-    ...(qaShare > 0 && { exposures: Math.round(exposures / (1 - qaShare)) }),
+    ...(qaShare > 0 && { exposures: Math.round(exposures / (1 - qaShare)), finetune: 'full' }),
     ...rest,
   });
 }
