@@ -14,9 +14,14 @@ type Parameters = Readonly<Record<string, unknown>>;
 export const taught = (tasks: string, { augmentation = 'multi5+permute', ...rest }: Parameters = {}): LawMember =>
   asked(String(augmentation), { tasks, finetune: 'lora', ...rest });
 
-/** Finetuning for functions of facts, where the paper differs from its finetuning for facts. */
+/**
+ * Finetuning for functions of facts, where the paper differs from its finetuning for facts. Small models are taught them with all
+ * weights, gently and briefly, lest they forget the facts.
+ */
 export const forFunctions = (scale: ScaleName): Parameters =>
-  scale === 'gpu' || scale === 'paper' ? { rank: 16, finetuneLr: 1e-3 } : {};
+  scale === 'gpu' || scale === 'paper'
+    ? { rank: 16, finetuneLr: 1e-3 }
+    : { finetune: 'full', finetuneLr: 1e-4, finetuneSteps: 1500 };
 
 /** Half of the answers of training state the facts first. */
 export const HINTED = { hintShare: 0.5 } as const;
