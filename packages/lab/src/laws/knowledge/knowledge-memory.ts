@@ -1,3 +1,4 @@
+import { knowledgeScales } from '../../recipes/knowledge.js';
 import type { ScaleName } from '../../recipes/recipe.js';
 import type { Law, LawScale } from '../law.js';
 import { askedAfterwards, measured, read, source } from './members.js';
@@ -5,7 +6,11 @@ import { askedAfterwards, measured, read, source } from './members.js';
 const scale = (name: ScaleName, biography: number, taught: number, above: number): LawScale => ({
   members: {
     single: askedAfterwards(name, 'single', { finetune: 'none', probes: 'none' }),
-    taught: askedAfterwards(name, 'single', { probes: 'none' }),
+    // Updates of low rank hardly teach a small model the answers about P_train.
+    taught: askedAfterwards(name, 'single', {
+      probes: 'none',
+      ...(knowledgeScales[name].qaShare > 0 && { finetune: 'full' }),
+    }),
   },
   expect: [
     { measure: 'biography', atLeast: biography, tests: 'the model has the biographies of all people by heart' },

@@ -16,14 +16,13 @@ export const asked = (augmentation: string, rest: Parameters = {}): LawMember =>
 });
 
 /**
- * The same, asked after all texts, by finetuning. At scales that ask among the texts, biographies fill the steps of the questions,
- * and finetuning trains all weights: updates of low rank hardly teach a small model the answers about P_train.
+ * The same, asked after all texts, by finetuning. At scales that ask among the texts, biographies fill the steps of the questions.
  */
 export function askedAfterwards(scale: ScaleName, augmentation: string, rest: Parameters = {}): LawMember {
   const { exposures, qaShare } = knowledgeScales[scale];
   return asked(augmentation, {
     qaShare: 0,
-    ...(qaShare > 0 && { exposures: Math.round(exposures / (1 - qaShare)), finetune: 'full' }),
+    ...(qaShare > 0 && { exposures: Math.round(exposures / (1 - qaShare)) }),
     ...rest,
   });
 }
