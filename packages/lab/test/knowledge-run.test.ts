@@ -97,6 +97,14 @@ describe('knowledge experiments', () => {
     expect(make({ rank: 0 }).train.lowRank).toEqual({ embedding: { rank: 2 }, scale: 1 });
   });
 
+  test('a setting is the same for every seed, but for the seed', () => {
+    const setting = (seed: number): object => {
+      const { data, model, train, evaluate } = knowledge({ scale: 'laptop', seed });
+      return { data, model, train, evaluate };
+    };
+    for (const seed of [2, 3, 4]) expect(setting(seed)).toEqual(setting(1));
+  });
+
   test('what does not fit is refused with the parameter and what fits', () => {
     expect(() => make({ augmentation: 'multi5+permut' })).toThrow(/augmentation.*'multi5\+permut'/s);
     expect(() => make({ tasks: 'extraction,majr' })).toThrow(/'majr'/);
