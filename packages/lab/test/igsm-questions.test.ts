@@ -131,7 +131,7 @@ test('sentences of a solution are found as they were written', () => {
 describe('retryUponRegret', () => {
   const model = buildModel(
     openDevice('cpu'),
-    { ...experiment.model, nLayer: 1, dModel: 32, dMlp: 32, dRotary: 8 },
+    { ...experiment.model, nLayer: 1, nHead: 4, dModel: 32, dMlp: 32, dRotary: 8 },
     new Rng('m'),
   );
   const source = data.test({ use: 'regret' });

@@ -123,7 +123,7 @@ describe('parameters of igsm', () => {
   const bad = (parameters: object) => () => igsmRecipe({ scale: 'tiny', seed: 1, parameters: { ...parameters } });
   test.each([
     [{ families: 'numbrs' }, '[families] expected template families joined with +', "'numbers'"],
-    [{ modulus: 1 }, '[modulus]', '>=2'],
+    [{ modulus: 1 }, '[modulus]', 'at least 2'],
     [{ opTest: '2+9' }, '[opTest] expected integers beyond opMax 5, up to 52, as 6+7+8', 'got 2'],
     [{ retryRate: 0.2 }, '[retry] expected a kind of mistakes', 'retryRate without one'],
     [{ unseen: 'numbers' }, '[unseen] expected families that are not trained on', "'numbers' in both"],
