@@ -81,7 +81,7 @@ describe('laws of Part 3.3', () => {
     expect(laws.filter((law) => scalesOf(law).length === 0)).toEqual([]);
   });
 
-  test('extractable: the widest model decides, and more held is more answered', () => {
+  test('extractable: the widest model, the narrowest, and that more held is more answered', () => {
     const held = (memorised: number, extracted: number): Results => ({
       recipe: 'knowledge',
       measures: {
@@ -92,14 +92,15 @@ describe('laws of Part 3.3', () => {
       },
       intervals: { 'extractedShare.test': { low: 0.8, high: 0.95 } },
     });
-    const runs = { 'width 32': held(16, -2), 'width 48': held(30, 20), 'width 64': held(36, 32) };
+    const runs = { 'width 32': held(16, 10), 'width 48': held(30, 20), 'width 64': held(36, 32) };
     expect(judged('capacity-extractable', 'tiny', runs)).toMatchObject({
       ours: expect.closeTo(32 / 36, 9),
-      measures: { order: expect.closeTo(1, 9), lowest: -0.125, 'share.width 48': expect.closeTo(2 / 3, 9) },
+      measures: { order: expect.closeTo(1, 9), lowest: 0.625, 'share.width 48': expect.closeTo(2 / 3, 9) },
       verdict: 'holds',
     });
     expect(judged('capacity-extractable', 'tiny', { ...runs, 'width 64': held(36, 26) }).verdict).toBe('fails');
     expect(judged('capacity-extractable', 'tiny', { ...runs, 'width 32': held(16, 25) }).verdict).toBe('fails');
+    expect(judged('capacity-extractable', 'tiny', { ...runs, 'width 32': held(16, -2) }).verdict).toBe('fails');
     const wide = { 'width 128': held(16, 4), 'width 256': held(30, 20), 'width 512': held(36, 32) };
     expect(judged('capacity-extractable', 'gpu', wide).verdict).toBe('fails');
     expect(judged('capacity-extractable', 'gpu', { ...wide, 'width 128': held(16, 12) }).verdict).toBe('holds');

@@ -41,9 +41,7 @@ const afterwards = (name: ScaleName, list: readonly number[]): LawScale['members
  * biographies, and in answers about them.
  *
  * Differs from the paper at `tiny` and `laptop`: models of this size carry little over to questions that come after all texts,
- * so that they are asked in between; pools are smaller, and a person has five texts instead of new ones each time. There only a
- * model with room for more than it has to hold is asked to agree, since a narrow one answers less than it holds; how much less
- * stands in the row. At all scales: bits, where the paper compares accuracies.
+ * so that they are asked in between; pools are smaller, and a person has five texts instead of new ones each time. At all scales: bits, where the paper compares accuracies.
  *
  * @see arXiv:2404.05405, Appendix A.2.
  */
@@ -57,8 +55,8 @@ export const capacityExtractable: Law = {
     unit: 'extractable over memorised bits about a person, widest model',
   },
   scales: {
-    tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), 0.8),
-    laptop: scale(inBetween([48, 64, 80], { nPeople: 1000, exposures: 150, nAsked: 500 }), 0.85),
+    tiny: scale(inBetween([32, 48, 64], { nPeople: 1000, exposures: 120, nAsked: 500 }), 0.8, 0.5),
+    laptop: scale(inBetween([48, 64, 80], { nPeople: 1000, exposures: 150, nAsked: 500 }), 0.85, 0.5),
     gpu: scale(afterwards('gpu', [128, 256, 512]), 0.83, 0.6),
     paper: scale(afterwards('paper', [256, 512, 768]), 0.83, 0.83),
   },

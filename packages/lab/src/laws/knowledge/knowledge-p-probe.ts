@@ -39,9 +39,8 @@ export const knowledgePProbe: Law = {
     unit: 'first tokens read before the first fact, multi5+permute above single',
   },
   scales: {
-    // A probe is trained on a few people for each value: it does not read all that the model tells.
-    tiny: scale(0.1, 0.5, 0.1),
-    laptop: scale(0.1, 0.5, 0.1),
+    tiny: scale(0.1, 0.8, 0.1),
+    laptop: scale(0.1, 0.9, 0.2),
     gpu: scale(0.1, 0.95, 0.5),
     paper: scale(0.1, 0.95, 0.7),
   },

@@ -30,7 +30,7 @@ const scale = (name: ScaleName, part: number, gap: number): LawScale => ({
     { measure: 'gap', atLeast: gap, tests: 'it answers better when it states the month first' },
     {
       measure: 'abovePredicted',
-      atLeast: -0.1,
+      atLeast: -0.05,
       tests: 'and then as well as its hints are right',
     },
     ...(part < 1 ? [{ measure: 'rise', atLeast: 0.1, tests: 'without, it takes far more people to learn from' }] : []),

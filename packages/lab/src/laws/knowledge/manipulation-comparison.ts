@@ -19,11 +19,11 @@ const scale = (name: ScaleName, subtraction: boolean): LawScale => ({
   expect: [
     { measure: 'aboveChance', atMost: 0.05, tests: 'without a hint it compares no better than by guessing' },
     // A lower bound: one right fact of two already tells more than chance about which is larger.
-    { measure: 'abovePredicted', atLeast: -0.1, tests: 'with one it compares as well as both of its facts are right' },
+    { measure: 'abovePredicted', atLeast: -0.05, tests: 'with one it compares as well as both of its facts are right' },
     ...(subtraction
       ? [
           { measure: 'aboveChance.difference', atMost: 0.05, tests: 'nor does it tell the difference' },
-          { measure: 'abovePredicted.difference', atLeast: -0.1, tests: 'which it tells with a hint' },
+          { measure: 'abovePredicted.difference', atLeast: -0.05, tests: 'which it tells with a hint' },
         ]
       : []),
   ],

@@ -36,8 +36,8 @@ export const manipulationInverse: Law = {
     unit: 'first names told from all six facts about P_test, above the commonest one',
   },
   scales: {
-    tiny: scale(0.05, 0.05, true),
-    laptop: scale(0.05, 0.1, true),
+    tiny: scale(0.05, 0.1, true),
+    laptop: scale(0.03, 0.3, true),
     gpu: scale(0.01, 0.3, false),
     paper: scale(0.01, 0.3, false),
   },
