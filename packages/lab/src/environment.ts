@@ -32,6 +32,17 @@ export interface Environment {
   readonly finished?: string;
   /** Seconds of work, over all sessions of an interrupted run. */
   readonly seconds: number;
+  /** The run whose training this one took, because it would have been the same; its seconds are not counted here. */
+  readonly trained?: TrainedElsewhere;
+}
+
+/** Where training was done that a run did not have to do again. */
+export interface TrainedElsewhere {
+  /** Folder of that run, beside this one's. */
+  readonly run: string;
+  readonly commit?: string;
+  /** That run took in all, with what it measured. */
+  readonly seconds: number;
 }
 
 /** The environment of a run that starts now. */

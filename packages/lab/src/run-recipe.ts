@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
 import { DataError } from '@physlm/base';
 import type { Device } from '@physlm/model';
@@ -19,6 +19,7 @@ import {
 } from './recipes/recipe.js';
 import { figureData } from './report/document.js';
 import { type Judgement, renderReport } from './report/html.js';
+import { takeTraining } from './same-training.js';
 
 /** A run directory whose run is finished, read back. */
 export interface FinishedRun {
@@ -42,6 +43,8 @@ export interface RunRecipeOptions {
   /** The command that gives this run again, for its report. */
   readonly command: string;
   readonly resume: boolean;
+  /** Trains even where a run beside this one has done the same training. */
+  readonly afresh?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
   /** Recipes among which that of a run to start from is found; the package's when absent. */
@@ -61,15 +64,21 @@ export type RunOutcome = Aborted | { readonly stopped: 'finished'; readonly fini
  * @throws PhyslmError as the recipe does.
  */
 export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> {
-  const { recipe, experiment, run, device, command, resume, signal, onProgress } = options;
-  const before = resume ? run.readJson<Environment>('environment.json') : undefined;
+  const { recipe, experiment, run, device, command, signal, onProgress, tell = () => undefined } = options;
+  const before = options.resume ? run.readJson<Environment>('environment.json') : undefined;
   if (before !== undefined) requireSameDevice(before.device, device.name);
+  const taken = options.afresh ? undefined : takeTraining(recipe, experiment, run, device.name);
+  if (taken !== undefined)
+    tell(`Its training is that of ${join(dirname(run.path), taken.run)}: only measuring is left.`);
+  const resume = options.resume || taken !== undefined;
+  const trained = taken ?? before?.trained;
   const begin = performance.now();
   // Time that went into the run that this one starts from, which counts it itself.
   let elsewhere = 0;
   const now = currentEnvironment(device, command);
   const environmentSoFar = (): Environment => ({
     ...now,
+    ...(trained && { trained }),
     started: before?.started ?? now.started,
     seconds: Number(((before?.seconds ?? 0) + (performance.now() - begin - elsewhere) / 1000).toFixed(1)),
   });

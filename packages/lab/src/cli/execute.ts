@@ -95,6 +95,7 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
       device,
       command,
       resume: directory !== undefined,
+      afresh: unfinished === 'fresh',
       signal: interrupt.signal,
       recipes: recipesOf(io),
       tell(text) {

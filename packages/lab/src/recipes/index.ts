@@ -35,6 +35,7 @@ const cfgRecipe: Recipe<CfgExperiment, CfgResults> = {
   source: 'arXiv:2305.13673',
   scales: Object.fromEntries(scaleNames.map((scale) => [scale, cfgScales[scale].describe])),
   parameters: cfgParameters,
+  measuredAfter: ['nCompletion', 'cut', 'nProbeTrain', 'nProbeTest', 'nProbeStep', 'nAttention', 'robust'],
   experiment: cfg,
   execute: runCfg,
   report: (experiment, results) =>
@@ -48,6 +49,7 @@ const knowledgeRecipe: Recipe<KnowledgeExperiment, KnowledgeResults> = {
   source: 'arXiv:2309.14316, arXiv:2309.14402',
   scales: Object.fromEntries(scaleNames.map((scale) => [scale, knowledgeScales[scale].describe])),
   parameters: knowledgeParameters,
+  measuredAfter: ['nAsked', 'pProbe', 'qProbe'],
   experiment: knowledge,
   execute: runKnowledge,
   report: knowledgeReport,
@@ -61,6 +63,10 @@ const igsmEntry: Recipe<IgsmExperiment, IgsmResults> = {
   source: 'arXiv:2407.20311',
   scales: Object.fromEntries(scaleNames.map((scale) => [scale, igsmScales[scale].describe])),
   parameters: igsmParameters,
+  measuredAfter: [
+    ...['nProblem', 'opTest', 'reask', 'nBeam', 'nRetry'],
+    ...['nProbeStep', 'probeBatch', 'nProbeProblem', 'nProbeTest', 'probeLayers'],
+  ],
   experiment: igsmRecipe,
   execute: runIgsm,
   report: igsmReport,

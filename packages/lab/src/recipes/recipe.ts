@@ -127,6 +127,11 @@ export interface Recipe<E extends Experiment = Experiment, R extends Results = R
   /** Every parameter that may be set, optional and described. */
   readonly parameters: z.ZodObject;
   /**
+   * Fields of `evaluate` that only what is measured after training depends on: runs that differ in nothing else share their training.
+   * None are shared when absent.
+   */
+  readonly measuredAfter?: readonly string[];
+  /**
    * The experiment; pure.
    *
    * @throws ConfigError with every parameter that is unknown or does not fit.

@@ -94,7 +94,8 @@ function judgementHtml(judgements: readonly Judgement[]): string {
 function settingHtml(experiment: Experiment, environment: Environment | undefined): string {
   const rows: [string, string][] = [];
   if (environment !== undefined) {
-    const { physlm, commit, node, os, cpu, cores, memoryBytes, device, threads, isa, started, seconds } = environment;
+    const { physlm, commit, node, os, cpu, cores, memoryBytes, device, threads, isa, started, seconds, trained } =
+      environment;
     rows.push(
       ['physlm', commit === undefined ? physlm : `${physlm}, commit ${commit}`],
       ['device', `${device}${isa === undefined ? '' : `, ${isa}`}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`],
@@ -102,6 +103,7 @@ function settingHtml(experiment: Experiment, environment: Environment | undefine
       ['started', started],
       ['time', duration(seconds)],
     );
+    if (trained !== undefined) rows.push(['trained in', `${trained.run}, which took ${duration(trained.seconds)}`]);
   }
   const again =
     environment === undefined
