@@ -174,7 +174,7 @@ export function recordLaw(
     ours: measured.ours,
     interval: measured.interval,
     measures: { ...measured.measures },
-    seconds: Number(all.reduce((sum, { environment }) => sum + environment.seconds, 0).toFixed(1)),
+    seconds: Number(all.reduce((sum, { environment }) => sum + secondsOf(environment), 0).toFixed(1)),
     date: finished ?? started,
     cpu,
     cores,
@@ -193,6 +193,9 @@ export function recordLaw(
   writeFileAtomic(file, `${JSON.stringify(merged, null, 2)}\n`);
   return file;
 }
+
+/** With the run that trained in its place. */
+const secondsOf = ({ seconds, trained }: Environment): number => seconds + (trained?.seconds ?? 0);
 
 /** Two-sided 95 % points of Student's t for 1 … 9 degrees of freedom, then the normal limit: seeds are few. */
 const STUDENT_T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];

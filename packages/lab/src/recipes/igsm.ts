@@ -138,7 +138,7 @@ export const igsmScales: Readonly<Record<ScaleName, IgsmScale>> = {
     nLayer: 4,
     tokensPerStep: 12 * 112,
     nStep: 12_000,
-    evaluate: { ...quick, nProblem: 256, opTest: [6, 7, 8] },
+    evaluate: { ...quick, nProblem: 1024, opTest: [6, 7, 8] },
   },
   laptop: {
     ...smallWorld,

@@ -25,6 +25,7 @@ export const igsmDepth: Law = {
     unit: 'share solved at the most operations and beyond, deep minus shallow',
   },
   scales: {
+    small: { members: atWidths({ deep: [8, 48], shallow: [2, 96], wide: [2, 136] }, 4), expect },
     laptop: { members: atWidths({ deep: [8, 88], shallow: [2, 176], wide: [2, 248] }, 4), expect },
     gpu: { members: atWidths({ deep: [20, 576], shallow: [4, 1344], wide: [4, 1920] }), expect },
     paper: { members: atWidths({ deep: [20, 576], shallow: [4, 1344], wide: [4, 1920] }), expect },

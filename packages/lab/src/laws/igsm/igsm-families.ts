@@ -28,6 +28,7 @@ export const igsmFamilies: Law = {
     unit: 'share of problems solved in the wording of an unseen family, items of training',
   },
   scales: {
+    small: { members: members({ nCtx: 144, nCtxTest: 320 }), expect },
     laptop: { members: members({ nCtx: 144, nCtxTest: 320 }), expect },
     gpu: { members: members({ nCtx: 768, nCtxTest: 768 }), expect },
   },

@@ -25,6 +25,7 @@ export const igsmRetryLora: Law = {
     unit: 'share solved at the most operations and beyond, all weights minus the best low rank',
   },
   scales: {
+    small: withRanks([4, 16]),
     laptop: withRanks([4, 16]),
     gpu: withRanks([4, 16, 64, 256]),
     paper: withRanks([4, 8, 16, 32, 64, 128, 256]),

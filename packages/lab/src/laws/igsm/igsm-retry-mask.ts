@@ -16,7 +16,7 @@ export const igsmRetryMask: Law = {
     text: 'masked minus unmasked, mean of 30 tests: -0.2, -0.1, +0.1, +0.2 points at rates 0.05, 0.1, 0.2, 0.5',
     unit: 'share solved at the most operations and beyond, masked minus unmasked, rate 0.2',
   },
-  scales: { laptop: scale, gpu: scale, paper: scale },
+  scales: { small: scale, laptop: scale, gpu: scale, paper: scale },
   measure({ masked, learnt }) {
     const [a, b] = [accuracy(masked, 'all'), accuracy(learnt, 'all')];
     const measures = { difference: a[0] - b[0], masked: a[0], learnt: b[0] };

@@ -22,7 +22,7 @@ export const igsmRetrySeldom: Law = {
     text: 'rate 0.2: 0 in range, up to 0.22 (med) and 0.25 (hard) retries for each correct solution beyond training',
     unit: 'retries for each correct solution beyond training, rate 0.2',
   },
-  scales: { laptop: scale, gpu: scale, paper: scale },
+  scales: { small: scale, laptop: scale, gpu: scale, paper: scale },
   measure({ run }) {
     const ours = read(run, 'retries.all');
     return measured(ours, {

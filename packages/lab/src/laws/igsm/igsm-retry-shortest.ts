@@ -16,7 +16,7 @@ export const igsmRetryShortest: Law = {
     text: '0.00 to 0.01 unnecessary parameters for each correct solution, except when problems are asked again',
     unit: 'unnecessary parameters for each correct solution, rate 0.2',
   },
-  scales: { laptop: scale, gpu: scale, paper: scale },
+  scales: { small: scale, laptop: scale, gpu: scale, paper: scale },
   measure({ run }) {
     const ours = read(run, 'unnecessary.all');
     return measured(ours, {

@@ -26,7 +26,7 @@ export const igsmRetryWeak: Law = {
     text: 'best rates, mean of 30 tests: weak 95.5 %, missing 93.5 %, none 91.8 %, real mistakes 97.5 %; weak falls to 74.6 % at rate 0.5',
     unit: 'share solved at the most operations and beyond, weak mistakes minus none, rate 0.1',
   },
-  scales: { laptop: scale, gpu: scale, paper: scale },
+  scales: { small: scale, laptop: scale, gpu: scale, paper: scale },
   measure(runs) {
     const all = (name: string) => accuracy(runs[name], 'all');
     const measures = {

@@ -24,7 +24,7 @@ export const igsmRetry: Law = {
     text: 'mean of 30 tests: 91.8 % without, 93.3, 94.9, 96.2, 97.5 % at rates 0.05, 0.1, 0.2, 0.5',
     unit: 'share solved at the most operations and beyond, rate 0.5 minus none',
   },
-  scales: { laptop: scale, gpu: scale, paper: scale },
+  scales: { small: scale, laptop: scale, gpu: scale, paper: scale },
   measure(runs) {
     const all = (name: string) => accuracy(runs[name], 'all');
     const names = Object.keys(rates);

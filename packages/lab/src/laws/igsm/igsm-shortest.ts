@@ -20,6 +20,7 @@ export const igsmShortest: Law = {
   },
   scales: {
     tiny: { members, expect: [within(0.1)] },
+    small: { members, expect: [within(0.05)] },
     laptop: { members, expect: [within(0.05)] },
     gpu: { members, expect: [within(0.05)] },
     paper: { members, expect: [within(0.02)] },

@@ -18,6 +18,10 @@ export const igsmSolves: Law = {
       members,
       expect: [{ measure: 'accuracy.in', atLeast: 0.3, tests: 'many problems are solved after two minutes' }],
     },
+    small: {
+      members,
+      expect: [{ measure: 'accuracy.in', atLeast: 0.4, tests: 'many problems are solved after a few minutes' }],
+    },
     laptop: {
       members,
       expect: [{ measure: 'accuracy.in', atLeast: 0.9, tests: 'nine of ten held-out problems are solved' }],
