@@ -3,18 +3,15 @@ import { ConfigError } from '@physlm/base';
 import { type CfgSample, type Perturbation, type PerturbationKind, sentences } from '@physlm/data/cfg';
 import { chosenGrammar, type GrammarFlags } from './grammar-options.js';
 import type { Io } from './io.js';
-import { writeSamples } from './write-samples.js';
+import { type SampleFlags, writeSamples } from './write-samples.js';
 
 /** Options of `physlm data cfg`. */
-export interface DataCfgFlags extends GrammarFlags {
-  readonly count: number;
+export interface DataCfgFlags extends GrammarFlags, SampleFlags {
   readonly seed: number;
-  readonly start: number;
   readonly labels?: true;
   readonly perturbation?: string;
   readonly rate?: number;
   readonly gamma?: number;
-  readonly out?: string;
 }
 
 /**
@@ -32,7 +29,12 @@ export async function dataCfg(flags: DataCfgFlags, io: Io): Promise<number> {
   const perturbation: Perturbation | undefined =
     kind === undefined ? undefined : { kind: kind as PerturbationKind, gamma, ...(rate !== undefined && { rate }) };
   const source = sentences(cfg, { seed, ...(perturbation && { perturbation }) });
-  return writeSamples(source, flags, { unit: 'sentence', rowOf: (sample) => rowOf(sample, cfg.name, flags), io });
+  return writeSamples(source, flags, {
+    kind: 'cfg',
+    unit: 'sentence',
+    rowOf: (sample) => rowOf(sample, cfg.name, flags),
+    io,
+  });
 }
 
 /** Tokens are terminals, without BOS; the tree goes from the root's level to that above the tokens. */

@@ -22,13 +22,11 @@ import {
 } from '@physlm/data/igsm';
 import { exitCodes } from './exit-codes.js';
 import { colours, type Io } from './io.js';
-import { writeSamples } from './write-samples.js';
+import { type SampleFlags, writeSamples } from './write-samples.js';
 
 /** Options of `physlm data igsm`. */
-export interface DataIgsmFlags {
-  readonly count: number;
+export interface DataIgsmFlags extends SampleFlags {
   readonly seed: number;
-  readonly start: number;
   readonly level: string;
   readonly opMax?: number;
   readonly ipMax?: number;
@@ -43,7 +41,6 @@ export interface DataIgsmFlags {
   readonly rate?: number;
   readonly labels?: true;
   readonly pretty?: true;
-  readonly out?: string;
 }
 
 /**
@@ -55,7 +52,7 @@ export interface DataIgsmFlags {
 export async function dataIgsm(flags: DataIgsmFlags, io: Io): Promise<number> {
   const source = sourceOf(flags);
   if (flags.pretty) return printProblems(source, flags, io);
-  return writeSamples(source, flags, { unit: 'problem', rowOf: (sample) => rowOf(sample, flags), io });
+  return writeSamples(source, flags, { kind: 'igsm', unit: 'problem', rowOf: (sample) => rowOf(sample, flags), io });
 }
 
 function sourceOf(flags: DataIgsmFlags): Igsm {
@@ -73,6 +70,9 @@ function sourceOf(flags: DataIgsmFlags): Igsm {
   for (const name of family) oneOf('family', name, FAMILY_NAMES);
   if (flags.pretty && flags.out !== undefined) {
     problems.push({ path: 'pretty', expected: 'standard output', got: `--out ${flags.out}` });
+  }
+  if (flags.pretty && flags.jobs !== undefined) {
+    problems.push({ path: 'jobs', expected: 'rows of JSON', got: '--pretty' });
   }
   if (rate !== undefined && retry === undefined) {
     problems.push({ path: 'rate', expected: '--retry beside it', got: 'none' });

@@ -4,13 +4,11 @@ import type { Sample } from '@physlm/data';
 import { bioS, bioSMini, type PopulationName } from '@physlm/data/bio';
 import { entries, knowledgeWords, type Question, questions, splitPeople } from '@physlm/data/knowledge';
 import type { Io } from './io.js';
-import { writeSamples } from './write-samples.js';
+import { type SampleFlags, writeSamples } from './write-samples.js';
 
 /** Options of `physlm data knowledge`. */
-export interface DataKnowledgeFlags {
-  readonly count: number;
+export interface DataKnowledgeFlags extends SampleFlags {
   readonly seed: number;
-  readonly start: number;
   readonly population: string;
   readonly people: number;
   readonly augmentation?: string;
@@ -18,7 +16,6 @@ export interface DataKnowledgeFlags {
   readonly ask?: string;
   readonly side?: string;
   readonly hints?: number;
-  readonly out?: string;
 }
 
 const POPULATIONS: readonly PopulationName[] = ['bioS', 'bioS-mini'];
@@ -40,7 +37,7 @@ export async function dataKnowledge(flags: DataKnowledgeFlags, io: Io): Promise<
   if (ask === undefined) {
     const source = entries(population, { augmentation, tokenizer, seed });
     const rowOf = (sample: Sample): object => ({ ...base, augmentation, ...textOf(sample), person: sample.group });
-    return writeSamples(source, flags, { unit: 'biography', rowOf, io });
+    return writeSamples(source, flags, { kind: 'knowledge', unit: 'biography', rowOf, io });
   }
   const source = questions(population, {
     tokenizer,
@@ -57,7 +54,7 @@ export async function dataKnowledge(flags: DataKnowledgeFlags, io: Io): Promise<
     const { task, answer, people } = sample as Question;
     return { ...base, ...(side !== undefined && { side }), task, ...textOf(sample), answer, people };
   };
-  return writeSamples(source, flags, { unit: 'question', rowOf, io });
+  return writeSamples(source, flags, { kind: 'knowledge', unit: 'question', rowOf, io });
 }
 
 /** The population, when all options go together. */

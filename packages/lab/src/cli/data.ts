@@ -7,6 +7,8 @@ import type { DataKnowledgeFlags } from './data-knowledge.js';
 import { addGrammarOptions } from './grammar-options.js';
 import type { Io } from './io.js';
 
+const JOBS = 'processes that make rows; they are the same for any number (default: 1)';
+
 /** Adds the group to the program; `done` takes exit codes. */
 export function addDataCommands(program: Command, io: Io, done: (code: number) => void): void {
   const group = program
@@ -24,6 +26,7 @@ export function addDataCommands(program: Command, io: Io, done: (code: number) =
     .option('--perturbation <kind>', 'spoil sentences: t-random, nt-random or nt-permutation')
     .option('--rate <r>', "the chance of each symbol to be spoiled (default: the paper's)", share)
     .option('--gamma <g>', 'the share of sentences that are spoiled (default: 1)', share)
+    .option('--jobs <k>', JOBS, positiveNumber)
     .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)');
   addGrammarOptions(cfg).action(async (flags: DataCfgFlags) => {
     const { dataCfg } = await import('./data-cfg.js');
@@ -31,6 +34,14 @@ export function addDataCommands(program: Command, io: Io, done: (code: number) =
   });
   addIgsmCommand(group, io, done);
   addKnowledgeCommand(group, io, done);
+  program
+    .command('data-part', { hidden: true })
+    .summary('make some rows of a data command with --jobs')
+    .argument('<json>', 'what that command tells its processes')
+    .action(async (json: string) => {
+      const { runDataPart } = await import('./data-part.js');
+      done(await runDataPart(json, io));
+    });
 }
 
 function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): void {
@@ -63,6 +74,7 @@ function addIgsmCommand(group: Command, io: Io, done: (code: number) => void): v
     .option('--rate <r>', 'the chance of a mistake before each sentence (default: 0.2)', share)
     .option('--labels', 'also every parameter: its value, its parents, and whether the answer needs it')
     .option('--pretty', 'print problems, solutions and dependency graphs to be read')
+    .option('--jobs <k>', JOBS, positiveNumber)
     .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)')
     .action(async (flags: DataIgsmFlags) => {
       const { dataIgsm } = await import('./data-igsm.js');
@@ -87,6 +99,7 @@ function addKnowledgeCommand(group: Command, io: Io, done: (code: number) => voi
     .option('--ask <tasks>', 'questions: tasks or families with commas, as extraction or monthMod2')
     .option('--side <name>', 'ask about one half of the people: train or test (default: all people)')
     .option('--hints <r>', 'share of the answers that state the facts first, with a mark in every question', share)
+    .option('--jobs <k>', JOBS, positiveNumber)
     .option('--out <file>', 'JSON-lines file, written whole or not at all (default: standard output)')
     .action(async (flags: DataKnowledgeFlags) => {
       const { dataKnowledge } = await import('./data-knowledge.js');

@@ -14,6 +14,8 @@ const CHUNK = 65536;
 interface RowWriter {
   /** Resolves when more rows may come. */
   write(row: unknown): Promise<void>;
+  /** Whole lines, each a row. */
+  writeText(lines: string): Promise<void>;
 }
 
 /**
@@ -29,12 +31,11 @@ export async function writeRows(
   produce: (writer: RowWriter) => Promise<void>,
 ): Promise<number> {
   if (file !== undefined) return writeFile(file, io, produce);
-  await produce({
-    // Each row at once: whoever writes a line and waits for its row must not wait for others.
-    async write(row) {
-      if (!io.stdout.write(`${JSON.stringify(row)}\n`)) await once(io.stdout, 'drain');
-    },
-  });
+  const writeText = async (lines: string): Promise<void> => {
+    if (!io.stdout.write(lines)) await once(io.stdout, 'drain');
+  };
+  // Each row at once: whoever writes a line and waits for its row must not wait for others.
+  await produce({ write: (row) => writeText(`${JSON.stringify(row)}\n`), writeText });
   return exitCodes.ok;
 }
 
@@ -63,16 +64,15 @@ async function writeFile(path: string, io: Io, produce: (writer: RowWriter) => P
   };
   let kept = false;
   try {
-    await produce({
-      async write(row) {
-        text += `${JSON.stringify(row)}\n`;
-        if (text.length < CHUNK) return;
-        flush();
-        // Signals are delivered between turns of the event loop only.
-        await setImmediate();
-        if (interruption.code !== undefined) throw new Interrupted();
-      },
-    });
+    const writeText = async (lines: string): Promise<void> => {
+      text += lines;
+      if (text.length < CHUNK) return;
+      flush();
+      // Signals are delivered between turns of the event loop only.
+      await setImmediate();
+      if (interruption.code !== undefined) throw new Interrupted();
+    };
+    await produce({ write: (row) => writeText(`${JSON.stringify(row)}\n`), writeText });
     flush();
     try {
       if (target !== undefined) {
