@@ -44,6 +44,7 @@ export {
   type ScaleName,
   scaleNames,
 } from './recipes/recipe.js';
+export { openWindows, type WindowOptions } from './recipes/windows.js';
 export {
   type BarFigure,
   type Figure,

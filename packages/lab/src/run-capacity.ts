@@ -69,7 +69,7 @@ export async function runCapacity(
 
 async function runTraining(
   experiment: CapacityExperiment,
-  { run, device, resume, signal, onProgress }: RunContext,
+  { run, device, resume, signal, onProgress, ahead }: RunContext,
 ): Promise<Execution<CapacityResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCapacityData(experiment.data, seed);
@@ -83,7 +83,7 @@ async function runTraining(
   let last: KnowledgeLosses | undefined;
   const ended = await train({
     model,
-    windows,
+    windows: ahead(windows),
     config,
     run,
     resume,

@@ -84,7 +84,7 @@ const SPOILED = 0.15;
  */
 export async function runCfg(
   experiment: CfgExperiment,
-  { run, device, resume, signal, onProgress, measured }: RunContext,
+  { run, device, resume, signal, onProgress, measured, ahead }: RunContext,
 ): Promise<Execution<CfgResults>> {
   const { seed, train: config, evaluate } = experiment;
   const data = openCfgData(experiment.data, seed);
@@ -92,7 +92,7 @@ export async function runCfg(
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
   const ended = await train({
     model,
-    windows: data.windows,
+    windows: ahead(data.windows),
     config,
     run,
     resume,

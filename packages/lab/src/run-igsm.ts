@@ -73,7 +73,7 @@ export async function runIgsm(experiment: IgsmExperiment, context: RunContext): 
   }
   const ended = await train({
     model,
-    windows: data.windows,
+    windows: context.ahead(data.windows),
     config,
     run,
     resume,

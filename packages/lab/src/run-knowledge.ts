@@ -92,7 +92,7 @@ export async function runKnowledge(
   const asked = (side: Side) => data.questions(side, 'measure');
   const ended = await train({
     model,
-    windows: data.windows,
+    windows: context.ahead(data.windows),
     config,
     run,
     resume,

@@ -1,13 +1,16 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { DataError } from '@physlm/base';
 import type { Device } from '@physlm/model';
-import { type Progress, RunDirectory } from '@physlm/train';
+import { type Progress, RunDirectory, type TrainingWindows, WindowWorkers } from '@physlm/train';
 import { baseRun } from './base-run.js';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
 import { lawsDecidedBy } from './laws/index.js';
 import { criterion } from './laws/law.js';
+import { packageRoot } from './package-root.js';
 import {
   type Aborted,
   type Execution,
@@ -17,6 +20,7 @@ import {
   type RunContext,
   runName,
 } from './recipes/recipe.js';
+import { hasWindows } from './recipes/windows.js';
 import { figureData } from './report/document.js';
 import { type Judgement, renderReport } from './report/html.js';
 import { takeTraining } from './same-training.js';
@@ -28,6 +32,9 @@ export interface FinishedRun {
   readonly results: Results;
   readonly environment: Environment;
 }
+
+/** A GPU takes what a few threads make. */
+const MOST_DATA_WORKERS = 4;
 
 /** Where the run of an experiment goes unless told otherwise. */
 export function runFolder(experiment: Experiment, runs = 'runs'): string {
@@ -43,6 +50,8 @@ export interface RunRecipeOptions {
   /** The command that gives this run again, for its report. */
   readonly command: string;
   readonly resume: boolean;
+  /** Threads that make training data ahead of time; on a GPU some, elsewhere none, when absent. The run is the same for any number. */
+  readonly dataWorkers?: number | undefined;
   /** Trains even where a run beside this one has done the same training. */
   readonly afresh?: boolean;
   readonly signal?: AbortSignal;
@@ -96,8 +105,10 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     run.writeJson('environment.json', environmentSoFar());
     return value;
   };
+  const helpers = dataHelpers(experiment, device, options.dataWorkers);
   const execution = await executeOrStop(recipe, experiment, {
     run,
+    ahead: (windows) => helpers.ahead(windows),
     measured,
     device,
     resume,
@@ -115,7 +126,7 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
       if (progress.phase === 'checkpoint') run.writeJson('environment.json', environmentSoFar());
       onProgress?.(progress);
     },
-  });
+  }).finally(() => helpers.close());
   if (execution.stopped === 'aborted') {
     run.writeJson('environment.json', environmentSoFar());
     return execution;
@@ -127,6 +138,27 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   run.writeJson('results.json', execution.results);
   run.dropMeasured();
   return { stopped: 'finished', finished };
+}
+
+/** Threads that make the training data of an experiment; none where this package was not built, or does not know the data. */
+function dataHelpers(
+  { recipe, data, seed }: Experiment,
+  device: Device,
+  n = device.name === 'cuda' ? Math.min(MOST_DATA_WORKERS, availableParallelism() - 1) : 0,
+): { ahead(windows: TrainingWindows): TrainingWindows; close(): Promise<void> } {
+  const built = join(packageRoot(), 'dist', 'index.js');
+  let workers: WindowWorkers | undefined;
+  return {
+    ahead(windows) {
+      if (n === 0 || !hasWindows(recipe) || !existsSync(built)) return windows;
+      const opener = { url: pathToFileURL(built).href, exported: 'openWindows', options: { recipe, data, seed } };
+      workers = new WindowWorkers(windows, opener, n);
+      return workers;
+    },
+    async close() {
+      await workers?.close();
+    },
+  };
 }
 
 /** Ends an execution between two parts of its evaluation. */

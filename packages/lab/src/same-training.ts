@@ -33,11 +33,14 @@ export function takeTraining(
   const { nStep } = experiment.train;
   if (measuredAfter === undefined || nStep === 0 || run.latestCheckpoint() !== undefined) return undefined;
   const wanted = trainingDigest(experiment, measuredAfter);
+  const own = digest(experiment);
   const runs = dirname(run.path);
   for (const name of readdirSync(runs).sort()) {
     const path = join(runs, name);
     const other = name === basename(run.path) ? undefined : readExperiment(path);
     if (other?.recipe !== experiment.recipe || trainingDigest(other, measuredAfter) !== wanted) continue;
+    // The same experiment in two folders is there to be compared.
+    if (digest(other) === own) continue;
     const trained = RunDirectory.open(path, other, 'resume');
     const checkpoint = trained.latestCheckpoint();
     const before = trained.readJson<Environment>('environment.json');

@@ -6,6 +6,7 @@ import {
   laws,
   membersOf,
   openCapacityData,
+  openWindows,
   planSweep,
   recipeNamed,
   recipes,
@@ -230,3 +231,17 @@ function thrownBy(body: () => unknown): unknown {
   }
   return undefined;
 }
+
+test('a thread opens the windows that a run trains on', () => {
+  for (const name of recipes.keys()) {
+    const experiment = recipeNamed(name).experiment({ scale: 'tiny', seed: 3 });
+    const [windows, again] = [openWindows(experiment), openWindows(structuredClone(experiment))];
+    expect(windows.nCtx).toBeGreaterThan(0);
+    const read = (from: typeof windows): number[][] => {
+      const [ids, targets] = [new Int32Array(from.nCtx), new Int32Array(from.nCtx).fill(-1)];
+      from.window(70, ids, targets);
+      return [[...ids], [...targets]];
+    };
+    expect(read(again)).toEqual(read(windows));
+  }
+});

@@ -73,6 +73,11 @@ describe('a run that trains what another one has trained', () => {
     for (const file of ['results.json', 'metrics.jsonl', 'checkpoints/0000004/model.safetensors']) {
       expect(second.read(file)).toBe(alone.read(file));
     }
+    // The same experiment once more is another run: somebody compares them.
+    const copy = join(sandbox, 'elsewhere', 'copy');
+    const again = await run({ nProblem: 3, reask: false }, 'elsewhere', '--out', copy);
+    expect(again.stderr).not.toContain('only measuring is left');
+    expect(readFileSync(join(copy, 'results.json'), 'utf8')).toBe(alone.read('results.json'));
     // The one that was taken from is as it was.
     expect(first.read('results.json')).not.toBe(second.read('results.json'));
   });

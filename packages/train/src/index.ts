@@ -5,3 +5,4 @@ export { learningRateFraction, type ScheduleConfig } from './schedule.js';
 export { StepProgram, type StepResult, type TrainingWindows } from './step-program.js';
 export { checkTrainConfig, type OptimizerConfig, type TrainConfig } from './train-config.js';
 export { type Progress, type TrainOptions, type TrainResult, train } from './trainer.js';
+export { type WindowOpener, WindowWorkers } from './window-workers.js';

@@ -26,6 +26,8 @@ export interface TrainingWindows {
   readonly nCtx: number;
   /** Fills `ids` and `targets` (the next token; −1 where there is nothing to predict), nCtx each. */
   window(index: number, ids: Int32Array, targets: Int32Array): void;
+  /** Resolves when windows first … first + count − 1 can be had at once; asked before a step reads them. */
+  prepare?(first: number, count: number): Promise<void>;
 }
 
 /** What one optimiser step did. */
@@ -128,13 +130,19 @@ export class StepProgram {
     return this.#slices.nCommand + this.#update.nCommand;
   }
 
+  /** First window that this rank reads in optimiser step `step`, and how many. */
+  windowsOf(step: number): { readonly first: number; readonly count: number } {
+    const count = this.batchSize / this.ranks.worldSize;
+    return { first: step * this.batchSize + this.ranks.rank * count, count };
+  }
+
   /** Runs optimiser step `step` (from 0) on windows step·batchSize … with learning rate `lr`. */
   run(windows: TrainingWindows, step: number, lr: number): StepResult {
     const { nCtx } = this;
     const nPart = this.#partIds.length;
     const { ranks } = this;
-    const perPart = this.batchSize / nPart / ranks.worldSize;
-    const first = step * this.batchSize + ranks.rank * nPart * perPart;
+    const { first, count } = this.windowsOf(step);
+    const perPart = count / nPart;
     let ownTargets = 0;
     for (let part = 0; part < nPart; part++) {
       const [ids, targets] = [this.#partIds[part]!, this.#partTargets[part]!];

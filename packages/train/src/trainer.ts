@@ -128,6 +128,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   evaluateIfDue(loss);
   while (state.step < config.nStep) {
     const lr = config.optimizer.lrPeak * learningRateFraction(config.schedule, state.step, config.nStep);
+    if (windows.prepare !== undefined) {
+      const { first, count } = program.windowsOf(state.step);
+      await windows.prepare(first, count);
+    }
     const result = program.run(windows, state.step, lr);
     if (!Number.isFinite(result.lossSum) || !Number.isFinite(result.gradNorm)) {
       throw diverged(state.step + 1, result.lossSum, result.gradNorm, lr, run.latestCheckpoint()?.path);

@@ -26,6 +26,7 @@ export interface ExecuteOptions {
   readonly anew?: string;
   readonly device: string;
   readonly threads?: number | undefined;
+  readonly dataWorkers?: number | undefined;
   /** What to do with an unfinished run of this experiment; `fresh` also throws away a finished one. */
   readonly unfinished: 'refuse' | 'resume' | 'fresh';
   /** What is run, in a few words. */
@@ -96,6 +97,7 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
       command,
       resume: directory !== undefined,
       afresh: unfinished === 'fresh',
+      dataWorkers: options.dataWorkers,
       signal: interrupt.signal,
       recipes: recipesOf(io),
       tell(text) {

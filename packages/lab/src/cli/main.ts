@@ -96,6 +96,11 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .option('--set <name=value>', "replaces one of the scale's parameters; may be repeated", collect)
     .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
     .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
+    .option(
+      '--data-workers <n>',
+      'threads that make training data; the result does not depend on it (default: up to 4 on cuda, else none)',
+      wholeNumber,
+    )
     .option('--out <dir>', 'run directory (default: runs/<name>-<digest of the experiment>)')
     .addOption(new Option('--resume', 'go on with an unfinished run').conflicts('fresh'))
     .option('--fresh', 'throw away what the run directory holds, and start again')

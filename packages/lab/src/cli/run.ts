@@ -21,6 +21,7 @@ export interface RunFlags {
   readonly options?: readonly string[];
   readonly device: string;
   readonly threads?: number;
+  readonly dataWorkers?: number;
   readonly out?: string;
   readonly resume?: true;
   readonly fresh?: true;
@@ -53,6 +54,7 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
       command,
       device: flags.device,
       threads: flags.threads,
+      dataWorkers: flags.dataWorkers,
       unfinished: flags.fresh ? 'fresh' : flags.resume ? 'resume' : 'refuse',
       about: `${recipe.scales[scale]}${assignments.length === 0 ? '' : `, with ${assignments.join(' ')}`}`,
     },

@@ -1,6 +1,6 @@
 import { digest } from '@physlm/base';
 import type { Device, ModelConfig } from '@physlm/model';
-import type { Progress, RunDirectory, TrainConfig } from '@physlm/train';
+import type { Progress, RunDirectory, TrainConfig, TrainingWindows } from '@physlm/train';
 import type { z } from 'zod';
 import type { LineFigure, ReportDocument } from '../report/document.js';
 import type { FinishedRun } from '../run-recipe.js';
@@ -68,6 +68,8 @@ export interface RunContext {
   readonly resume: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  /** The same windows, made ahead of time by other threads where the run has some. */
+  ahead(windows: TrainingWindows): TrainingWindows;
   /**
    * One part of the evaluation after training, as plain JSON: `await measured('completions', () => …)`. It is kept in the run
    * directory, so that a resumed run does not measure it again, and a run that is asked to stop ends before its next part.
