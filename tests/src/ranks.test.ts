@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deviceStatus } from '@physlm/model';
 import { joinRanks, rankPlan, soleRank } from '@physlm/train';
 import { build } from 'tsup';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // Several processes train one model: the bits of one process that adds the same parts in turn, on every rank; and nobody waits
 // for a rank that has ended.
@@ -30,7 +30,15 @@ beforeAll(async () => {
 });
 
 const addonPath = fileURLToPath(new URL('../../native/build/Release/physlm_native.node', import.meta.url));
-const temporary = (): string => mkdtempSync(join(tmpdir(), 'physlm-ranks-'));
+const folders: string[] = [];
+const temporary = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'physlm-ranks-'));
+  folders.push(folder);
+  return folder;
+};
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
 
 interface Asked {
   readonly device?: string;

@@ -17,6 +17,8 @@ export interface Environment {
   readonly device: DeviceName;
   /** Threads of the native kernels. */
   readonly threads: number;
+  /** Processes that trained together, where there were several. */
+  readonly ranks?: number;
   /** Instruction set of the native kernels; on `cpu` only. */
   readonly isa?: string;
   /** GPU, driver and CUDA runtime; on `cuda` only. */
@@ -46,7 +48,7 @@ export interface TrainedElsewhere {
 }
 
 /** The environment of a run that starts now. */
-export function currentEnvironment(device: Device, command: string): Environment {
+export function currentEnvironment(device: Device, command: string, ranks = 1): Environment {
   const commit = checkoutCommit();
   return {
     physlm: packageVersion(),
@@ -54,6 +56,7 @@ export function currentEnvironment(device: Device, command: string): Environment
     ...machine(),
     device: device.name,
     threads: device.nThread,
+    ...(ranks > 1 && { ranks }),
     ...(device.native && { [device.name === 'cuda' ? 'gpu' : 'isa']: device.native.description() }),
     ...(device.precision !== 'f32' && { precision: device.precision }),
     command,

@@ -9,7 +9,6 @@ import {
   knowledgeLosses,
 } from '@physlm/eval';
 import { buildModel, gptq, type LanguageModel, removeLastLayers, roundToNearest } from '@physlm/model';
-import { train } from '@physlm/train';
 import { openCheckpoint } from './open-checkpoint.js';
 import type { CapacityExperiment, ModelChange } from './recipes/capacity.js';
 import { type CapacityData, type CapacityPeople, openCapacityData } from './recipes/capacity-data.js';
@@ -67,10 +66,8 @@ export async function runCapacity(
   return change === undefined ? runTraining(experiment, context) : runChange(experiment, change, context);
 }
 
-async function runTraining(
-  experiment: CapacityExperiment,
-  { run, device, resume, signal, onProgress, ahead }: RunContext,
-): Promise<Execution<CapacityResults>> {
+async function runTraining(experiment: CapacityExperiment, context: RunContext): Promise<Execution<CapacityResults>> {
+  const { run, device } = context;
   const { seed, train: config, evaluate } = experiment;
   const data = openCapacityData(experiment.data, seed);
   const { windows, tokenizer, people } = data;
@@ -81,14 +78,10 @@ async function runTraining(
   const exposuresAt = (step: number): number => Number(((step * config.batchSize) / windowsPerExposure).toPrecision(6));
 
   let last: KnowledgeLosses | undefined;
-  const ended = await train({
+  const ended = await context.train({
     model,
-    windows: ahead(windows),
+    windows,
     config,
-    run,
-    resume,
-    signal,
-    onProgress,
     files: { 'tokenizer.json': `${JSON.stringify(tokenizer.toJSON())}\n` },
     evaluate(step) {
       const whole = step === config.nStep;

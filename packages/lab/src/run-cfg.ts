@@ -24,7 +24,6 @@ import {
 } from '@physlm/eval';
 import { buildModel, type LanguageModel } from '@physlm/model';
 import type { AttentionStatistics, TrainedProbeResult } from '@physlm/probe';
-import { train } from '@physlm/train';
 import { cfgAttention } from './cfg-attention.js';
 import { cfgProbes } from './cfg-probes.js';
 import type { CfgExperiment } from './recipes/cfg.js';
@@ -82,22 +81,16 @@ const SPOILED = 0.15;
  * @throws PhyslmError 'diverged', OutputError: as `train`.
  * @see arXiv:2305.13673: Section 3 (scores), 4 (probes), 5 (attention), 6 (implicit grammars, robustness).
  */
-export async function runCfg(
-  experiment: CfgExperiment,
-  { run, device, resume, signal, onProgress, measured, ahead }: RunContext,
-): Promise<Execution<CfgResults>> {
+export async function runCfg(experiment: CfgExperiment, context: RunContext): Promise<Execution<CfgResults>> {
+  const { run, device, measured } = context;
   const { seed, train: config, evaluate } = experiment;
   const data = openCfgData(experiment.data, seed);
   const encoder = experiment.model.causal === false;
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
-  const ended = await train({
+  const ended = await context.train({
     model,
-    windows: ahead(data.windows),
+    windows: data.windows,
     config,
-    run,
-    resume,
-    signal,
-    onProgress,
     files: { 'tokenizer.json': `${JSON.stringify(data.source.tokenizer.toJSON())}\n` },
     evaluate: () =>
       encoder

@@ -3,7 +3,6 @@ import { Rng } from '@physlm/base';
 import { type Igsm, type IgsmOptions, withWorlds } from '@physlm/data/igsm';
 import { type Interval, wilsonInterval } from '@physlm/eval';
 import { addLowRank, buildModel, type LanguageModel, loadWeights } from '@physlm/model';
-import { train } from '@physlm/train';
 import { type IgsmProbeResults, igsmProbes, probeMeasures } from './igsm-probes.js';
 import { type Detector, perfectDetector, retryUponRegret } from './igsm-regret.js';
 import { type Failure, type Score, type Solved, solve, type Tally, tally } from './igsm-solving.js';
@@ -56,7 +55,7 @@ const LOW_RANK_SCALE = 4;
  * @see arXiv:2407.20311: Section 3. arXiv:2408.16293: Section 4.
  */
 export async function runIgsm(experiment: IgsmExperiment, context: RunContext): Promise<Execution<IgsmResults>> {
-  const { run, device, resume, signal, onProgress, measured } = context;
+  const { run, device, measured } = context;
   const { seed, train: config, evaluate } = experiment;
   const data = openIgsmData(experiment.data, seed);
   const model = buildModel(device, experiment.model, new Rng(seed).fork('model'));
@@ -71,14 +70,10 @@ export async function runIgsm(experiment: IgsmExperiment, context: RunContext): 
     const embedding = { rank: 2 * finetune.rank };
     addLowRank(model, { attention, embedding, scale: LOW_RANK_SCALE }, new Rng(seed).fork('low rank'));
   }
-  const ended = await train({
+  const ended = await context.train({
     model,
-    windows: context.ahead(data.windows),
+    windows: data.windows,
     config,
-    run,
-    resume,
-    signal,
-    onProgress,
     files: { 'tokenizer.json': `${JSON.stringify(data.tokenizer.toJSON())}\n` },
     evaluate: () => {
       const share = (use: string, options: Pick<IgsmOptions, 'op'>): number => {

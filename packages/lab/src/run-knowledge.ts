@@ -3,7 +3,6 @@ import { ConfigError, invariant, Rng } from '@physlm/base';
 import { ATTRIBUTES, type Attribute } from '@physlm/data/bio';
 import { wilsonInterval } from '@physlm/eval';
 import { addLowRank, buildModel, type LanguageModel, mergeLowRank } from '@physlm/model';
-import { train } from '@physlm/train';
 import { type KnowledgeBits, knowledgeBits } from './knowledge-bits.js';
 import { type PProbeResults, pProbe, type QProbeResults, qProbe } from './knowledge-probes.js';
 import {
@@ -66,7 +65,7 @@ export async function runKnowledge(
   experiment: KnowledgeExperiment,
   context: RunContext,
 ): Promise<Execution<KnowledgeResults>> {
-  const { run, device, resume, signal, onProgress, measured } = context;
+  const { run, device, measured } = context;
   const { seed, train: config, evaluate } = experiment;
   const data = openKnowledgeData(experiment.data, seed);
   const { tokenizer } = data;
@@ -90,14 +89,10 @@ export async function runKnowledge(
   const scoreBiographies = encoder ? hiddenBiographyScores : biographyScores;
   const scoreQuestions = encoder ? hiddenQuestionScores : questionScores;
   const asked = (side: Side) => data.questions(side, 'measure');
-  const ended = await train({
+  const ended = await context.train({
     model,
-    windows: context.ahead(data.windows),
+    windows: data.windows,
     config,
-    run,
-    resume,
-    signal,
-    onProgress,
     files: { 'tokenizer.json': `${JSON.stringify(tokenizer.toJSON())}\n` },
     evaluate: () => {
       const point: Record<string, number> = {};

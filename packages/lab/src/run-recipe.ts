@@ -1,16 +1,13 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { DataError } from '@physlm/base';
 import type { Device } from '@physlm/model';
-import { type Progress, RunDirectory, type TrainingWindows, WindowWorkers } from '@physlm/train';
+import { type Progress, RunDirectory } from '@physlm/train';
 import { baseRun } from './base-run.js';
 import { currentEnvironment, type Environment, requireSameDevice } from './environment.js';
 import { lawsDecidedBy } from './laws/index.js';
 import { criterion } from './laws/law.js';
-import { packageRoot } from './package-root.js';
 import {
   type Aborted,
   type Execution,
@@ -20,10 +17,10 @@ import {
   type RunContext,
   runName,
 } from './recipes/recipe.js';
-import { hasWindows } from './recipes/windows.js';
 import { figureData } from './report/document.js';
 import { type Judgement, renderReport } from './report/html.js';
 import { takeTraining } from './same-training.js';
+import { RankDone, type RankTeam, trainRun } from './training.js';
 
 /** A run directory whose run is finished, read back. */
 export interface FinishedRun {
@@ -32,9 +29,6 @@ export interface FinishedRun {
   readonly results: Results;
   readonly environment: Environment;
 }
-
-/** A GPU takes what a few threads make. */
-const MOST_DATA_WORKERS = 4;
 
 /** Where the run of an experiment goes unless told otherwise. */
 export function runFolder(experiment: Experiment, runs = 'runs'): string {
@@ -52,6 +46,8 @@ export interface RunRecipeOptions {
   readonly resume: boolean;
   /** Threads that make training data ahead of time; on a GPU some, elsewhere none, when absent. The run is the same for any number. */
   readonly dataWorkers?: number | undefined;
+  /** The processes that train it together; this one alone when absent. */
+  readonly team?: RankTeam | undefined;
   /** Trains even where a run beside this one has done the same training. */
   readonly afresh?: boolean;
   readonly signal?: AbortSignal;
@@ -73,7 +69,18 @@ export type RunOutcome = Aborted | { readonly stopped: 'finished'; readonly fini
  * @throws PhyslmError as the recipe does.
  */
 export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> {
-  const { recipe, experiment, run, device, command, signal, onProgress, tell = () => undefined } = options;
+  const {
+    recipe,
+    experiment,
+    run,
+    device,
+    command,
+    signal,
+    onProgress,
+    team,
+    dataWorkers,
+    tell = () => undefined,
+  } = options;
   const before = options.resume ? run.readJson<Environment>('environment.json') : undefined;
   if (before !== undefined) requireSameDevice(before.device, device.name);
   const taken = options.afresh ? undefined : takeTraining(recipe, experiment, run, device.name);
@@ -84,7 +91,7 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   const begin = performance.now();
   // Time that went into the run that this one starts from, which counts it itself.
   let elsewhere = 0;
-  const now = currentEnvironment(device, command);
+  const now = currentEnvironment(device, command, team?.plan.worldSize);
   const environmentSoFar = (): Environment => ({
     ...now,
     ...(trained && { trained }),
@@ -105,10 +112,13 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     run.writeJson('environment.json', environmentSoFar());
     return value;
   };
-  const helpers = dataHelpers(experiment, device, options.dataWorkers);
+  const watched = (progress: Progress): void => {
+    // A run that is killed after this checkpoint resumes from it, so this is the time that counts.
+    if (progress.phase === 'checkpoint') run.writeJson('environment.json', environmentSoFar());
+    onProgress?.(progress);
+  };
   const execution = await executeOrStop(recipe, experiment, {
     run,
-    ahead: (windows) => helpers.ahead(windows),
     measured,
     device,
     resume,
@@ -116,17 +126,16 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
     async base() {
       const from = performance.now();
       try {
-        return await baseRun(experiment, options);
+        // Whoever starts from it trains with others; it is made by one process.
+        return await baseRun(experiment, { ...options, team: undefined });
       } finally {
         elsewhere += performance.now() - from;
       }
     },
-    onProgress(progress) {
-      // A run that is killed after this checkpoint resumes from it, so this is the time that counts.
-      if (progress.phase === 'checkpoint') run.writeJson('environment.json', environmentSoFar());
-      onProgress?.(progress);
-    },
-  }).finally(() => helpers.close());
+    train: (training) =>
+      trainRun(training, { experiment, run, resume, team, dataWorkers, signal, onProgress: watched }),
+    onProgress: watched,
+  });
   if (execution.stopped === 'aborted') {
     run.writeJson('environment.json', environmentSoFar());
     return execution;
@@ -138,27 +147,6 @@ export async function runRecipe(options: RunRecipeOptions): Promise<RunOutcome> 
   run.writeJson('results.json', execution.results);
   run.dropMeasured();
   return { stopped: 'finished', finished };
-}
-
-/** Threads that make the training data of an experiment; none where this package was not built, or does not know the data. */
-function dataHelpers(
-  { recipe, data, seed }: Experiment,
-  device: Device,
-  n = device.name === 'cuda' ? Math.min(MOST_DATA_WORKERS, availableParallelism() - 1) : 0,
-): { ahead(windows: TrainingWindows): TrainingWindows; close(): Promise<void> } {
-  const built = join(packageRoot(), 'dist', 'index.js');
-  let workers: WindowWorkers | undefined;
-  return {
-    ahead(windows) {
-      if (n === 0 || !hasWindows(recipe) || !existsSync(built)) return windows;
-      const opener = { url: pathToFileURL(built).href, exported: 'openWindows', options: { recipe, data, seed } };
-      workers = new WindowWorkers(windows, opener, n);
-      return workers;
-    },
-    async close() {
-      await workers?.close();
-    },
-  };
 }
 
 /** Ends an execution between two parts of its evaluation. */
@@ -177,7 +165,7 @@ async function executeOrStop(recipe: Recipe, experiment: Experiment, context: Ru
   try {
     return await recipe.execute(experiment, context);
   } catch (error) {
-    if (!(error instanceof StoppedMeasuring)) throw error;
+    if (!(error instanceof StoppedMeasuring || error instanceof RankDone)) throw error;
     const checkpoint = context.run.latestCheckpoint();
     return { stopped: 'aborted', step: checkpoint?.step ?? 0, checkpoint: checkpoint?.path };
   }
@@ -229,7 +217,12 @@ export function openFinishedRun(path: string): FinishedRun {
   return { run, experiment, results, environment };
 }
 
-function readExperiment(path: string): Experiment {
+/**
+ * The experiment of a run's folder.
+ *
+ * @throws DataError when there is none.
+ */
+export function readExperiment(path: string): Experiment {
   let text: string;
   try {
     text = readFileSync(join(path, 'experiment.json'), 'utf8');

@@ -31,7 +31,8 @@ export function takeTraining(
   device: DeviceName,
 ): TrainedElsewhere | undefined {
   const { nStep } = experiment.train;
-  if (measuredAfter === undefined || nStep === 0 || run.latestCheckpoint() !== undefined) return undefined;
+  if (measuredAfter === undefined || nStep === 0 || run.follows || run.latestCheckpoint() !== undefined)
+    return undefined;
   const wanted = trainingDigest(experiment, measuredAfter);
   const own = digest(experiment);
   const runs = dirname(run.path);

@@ -1,4 +1,5 @@
 export { joinRanks } from './join-ranks.js';
+export { stayAway } from './rank-pipes.js';
 export { type RankPlan, type Ranks, rankPlan, soleRank } from './ranks.js';
 export { type MetricsRecord, type OpenMode, RunDirectory } from './run-directory.js';
 export { learningRateFraction, type ScheduleConfig } from './schedule.js';

@@ -8,6 +8,8 @@ import { ConfigError, makeFolder, PhyslmError } from '@physlm/base';
 
 /** Time for all ranks to come, in ms. */
 const MEETING_MS = 60_000;
+/** Time for rank 0 to notice that another one came only to go. */
+const GOING_MS = 200;
 
 /** What a rank says first. */
 interface Hello {
@@ -126,6 +128,21 @@ export class RankPipes {
 
 function differentRanks(problems: ConstructorParameters<typeof ConfigError>[0]): ConfigError {
   return new ConfigError(problems, 'Start every rank with the same command.');
+}
+
+/** Tells rank 0, which waits for this rank in `folder`, that it will not come. Nothing happens where nobody waits. */
+export function stayAway(rank: number, folder: string): void {
+  try {
+    const up = openSync(join(folder, `up-${rank}`), constants.O_WRONLY | constants.O_NONBLOCK);
+    const down = openSync(join(folder, `down-${rank}`), constants.O_RDONLY | constants.O_NONBLOCK);
+    // Less than a greeting, and then the end; rank 0 opens its own end of `down` before it listens.
+    writeSync(up, Uint8Array.of(0));
+    sleep(GOING_MS);
+    closeSync(down);
+    closeSync(up);
+  } catch {
+    // Rank 0 is gone too, or has not begun to wait: then it waits for the time of meeting.
+  }
 }
 
 function makePipe(path: string): void {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError } from '@physlm/base';
 import { openDevice } from '@physlm/model';
@@ -12,6 +13,7 @@ import { interruption } from './interruption.js';
 import { type Io, note, recipesOf } from './io.js';
 import type { ParentProcess } from './parent-process.js';
 import { ProgressLine } from './progress-line.js';
+import { teamOf } from './ranks.js';
 
 /** One experiment to have finished, and how. */
 export interface ExecuteOptions {
@@ -27,6 +29,8 @@ export interface ExecuteOptions {
   readonly device: string;
   readonly threads?: number | undefined;
   readonly dataWorkers?: number | undefined;
+  /** Processes that train together; 1. */
+  readonly ranks?: number | undefined;
   /** What to do with an unfinished run of this experiment; `fresh` also throws away a finished one. */
   readonly unfinished: 'refuse' | 'resume' | 'fresh';
   /** What is run, in a few words. */
@@ -69,7 +73,11 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
     );
   }
 
-  const device = openDevice(name, { nThread: options.threads, precision: name === 'cuda' ? 'bf16' : 'f32' });
+  const { dataWorkers, ranks = 1 } = options;
+  const threads =
+    ranks === 1 ? options.threads : (options.threads ?? Math.max(1, Math.floor(availableParallelism() / ranks)));
+  const team = ranks === 1 ? undefined : teamOf(ranks, path, { device: name, threads, dataWorkers }, io);
+  const device = openDevice(name, { nThread: threads, precision: name === 'cuda' ? 'bf16' : 'f32' });
   if (because !== undefined) {
     note(io, `Using device js, which is slow: ${because}. physlm doctor shows what is missing.`);
   }
@@ -81,7 +89,7 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
           device.name === 'cpu' ? `${device.nThread} ${device.nThread === 1 ? 'thread' : 'threads'}` : device.precision
         })`;
   note(io, `${experiment.name}: ${options.about}`);
-  note(io, `device ${device.name}${native}, ${path}`);
+  note(io, `device ${device.name}${native}${ranks === 1 ? '' : `, ${ranks} ranks`}, ${path}`);
 
   const progress = new ProgressLine(io);
   const interrupt = interruption(io, progress, options.parent?.signal);
@@ -97,7 +105,8 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
       command,
       resume: directory !== undefined,
       afresh: unfinished === 'fresh',
-      dataWorkers: options.dataWorkers,
+      dataWorkers,
+      team,
       signal: interrupt.signal,
       recipes: recipesOf(io),
       tell(text) {

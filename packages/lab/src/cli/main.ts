@@ -8,6 +8,7 @@ import { colours, type Io, note } from './io.js';
 import type { LawFlags } from './law.js';
 import type { LawsFlags } from './laws.js';
 import type { MemberFlags } from './member.js';
+import type { RankFlags } from './ranks.js';
 import type { RunFlags } from './run.js';
 import type { SweepFlags } from './sweep.js';
 import { addVerifyCommands } from './verify.js';
@@ -96,6 +97,7 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     .option('--set <name=value>', "replaces one of the scale's parameters; may be repeated", collect)
     .option('--device <name>', 'where to compute: js, cpu, cuda, or auto (cpu if it can, else js)', 'auto')
     .option('--threads <n>', 'threads of the native kernels; the result does not depend on it', positiveNumber)
+    .option('--ranks <n>', 'processes that train together, on cuda one for each GPU (default: 1)', positiveNumber)
     .option(
       '--data-workers <n>',
       'threads that make training data; the result does not depend on it (default: up to 4 on cuda, else none)',
@@ -163,6 +165,17 @@ function createProgram(io: Io, done: (code: number) => void): Command {
     });
 
   // What sweeps start for each of their runs.
+  program
+    .command('rank', { hidden: true })
+    .summary('train with the rank 0 of a run')
+    .argument('<folder>', 'of the run')
+    .requiredOption('--device <name>', 'where to compute')
+    .option('--threads <n>', 'threads of the native kernels', positiveNumber)
+    .option('--data-workers <n>', 'threads that make training data', wholeNumber)
+    .action(async (folder: string, flags: RankFlags) => {
+      const { runRank } = await import('./ranks.js');
+      done(await runRank(folder, flags, io));
+    });
   program
     .command('member', { hidden: true })
     .summary('run one member of a manifest')

@@ -22,6 +22,7 @@ export interface RunFlags {
   readonly device: string;
   readonly threads?: number;
   readonly dataWorkers?: number;
+  readonly ranks?: number;
   readonly out?: string;
   readonly resume?: true;
   readonly fresh?: true;
@@ -40,9 +41,10 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
   const scale = scaleNamed(recipe, flags.scale);
   const assignments = [...(flags.set ?? []), ...assignmentsOf(recipe, flags)];
   const parameters = parseParameters(assignments, recipe);
-  const experiment = recipe.experiment({ scale, seed: flags.seed, parameters });
+  const { ranks = 1 } = flags;
+  const experiment = amongRanks(recipe.experiment({ scale, seed: flags.seed, parameters }), ranks);
   requireLawFor(flags, assignments, recipe, experiment);
-  const command = runCommand({ ...flags, recipe: recipe.name, assignments });
+  const command = runCommand({ ...flags, recipe: recipe.name, assignments, ranks });
   const again = `${command}${flags.out === undefined ? '' : ` --out ${flags.out}`}`;
   const outcome = await execute(
     {
@@ -55,12 +57,27 @@ export async function run(recipeName: string, flags: RunFlags, io: Io): Promise<
       device: flags.device,
       threads: flags.threads,
       dataWorkers: flags.dataWorkers,
+      ranks: flags.ranks,
       unfinished: flags.fresh ? 'fresh' : flags.resume ? 'resume' : 'refuse',
       about: `${recipe.scales[scale]}${assignments.length === 0 ? '' : `, with ${assignments.join(' ')}`}`,
     },
     io,
   );
   return outcome.stopped === 'aborted' ? outcome.exitCode : conclude(recipe, outcome.finished, flags, io);
+}
+
+/**
+ * The experiment whose steps are cut into a part for each rank. Sums over parts are in order, so this is another experiment than the one
+ * whose steps are whole, and the same however many processes compute the parts.
+ */
+function amongRanks(experiment: Experiment, ranks: number): Experiment {
+  if (ranks === 1) return experiment;
+  const { train } = experiment;
+  if (train.batchSize % ranks !== 0) {
+    const expected = `a divisor of the ${train.batchSize} windows of a step`;
+    throw new ConfigError([{ path: 'ranks', expected, got: `${ranks}` }]);
+  }
+  return { ...experiment, train: { ...train, nAccumulate: ranks } };
 }
 
 function conclude(recipe: Recipe, finished: FinishedRun, flags: RunFlags, io: Io): number {

@@ -1,9 +1,10 @@
 import { digest } from '@physlm/base';
 import type { Device, ModelConfig } from '@physlm/model';
-import type { Progress, RunDirectory, TrainConfig, TrainingWindows } from '@physlm/train';
+import type { Progress, RunDirectory, TrainConfig, TrainResult } from '@physlm/train';
 import type { z } from 'zod';
 import type { LineFigure, ReportDocument } from '../report/document.js';
 import type { FinishedRun } from '../run-recipe.js';
+import type { Training } from '../training.js';
 import type { ParameterValue } from './run-command.js';
 
 /**
@@ -68,8 +69,11 @@ export interface RunContext {
   readonly resume: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-  /** The same windows, made ahead of time by other threads where the run has some. */
-  ahead(windows: TrainingWindows): TrainingWindows;
+  /**
+   * Trains in the run directory, as the run is asked to: resumed or not, watched, stopped, alone or with other processes, with data made
+   * ahead of time. In a process that only helps another one to train it does not return.
+   */
+  train(training: Training): Promise<TrainResult>;
   /**
    * One part of the evaluation after training, as plain JSON: `await measured('completions', () => …)`. It is kept in the run
    * directory, so that a resumed run does not measure it again, and a run that is asked to stop ends before its next part.

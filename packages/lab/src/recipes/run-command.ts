@@ -18,10 +18,12 @@ export function runCommand(run: {
   /** `name=value`. */
   readonly assignments: readonly string[];
   readonly device: string;
+  readonly ranks?: number;
 }): string {
   const words = ['physlm', 'run', run.recipe, '--scale', run.scale, '--seed', String(run.seed)];
   for (const assignment of run.assignments)
     words.push('--set', /[^\w.=+-]/.test(assignment) ? `'${assignment}'` : assignment);
   if (run.device !== 'auto') words.push('--device', run.device);
+  if (run.ranks !== undefined && run.ranks > 1) words.push('--ranks', String(run.ranks));
   return words.join(' ');
 }
