@@ -124,7 +124,7 @@ bool export_all(napi_env env, napi_value to, const physlm_library* library, cons
 
 bool export_functions(napi_env env, napi_value to, const physlm_library* library) {
   const Function common[] = {{"manifest", manifest}, {"description", description}, {"addressModulo", address_modulo},
-                             {"compile", compile}, {"run", run}, {"profile", profile}, {"launch", launch}};
+                             {"compile", compile}, {"run", run}, {"runEach", run_each}, {"profile", profile}, {"launch", launch}};
   const Function group[] = {{"groupUnavailable", group_unavailable}, {"groupId", group_id}, {"groupJoin", group_join},
                             {"groupSum", group_sum}};
   const Function own_memory[] = {{"allocate", allocate}, {"synchronize", synchronize}};

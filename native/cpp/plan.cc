@@ -46,47 +46,61 @@ const physlm_call* place(Plan& plan, int lane, int slice) {
   return plan.lane_calls.data() + lane * plan.commands.size();
 }
 
-// What went wrong while slices ran.
+// One slice of one plan.
+struct Task {
+  Plan* plan;
+  int slice;
+};
+
+// What went wrong while tasks ran.
 struct Failure {
   int32_t status = PHYSLM_OK;
-  int slice = -1;  // the first one that failed, so that the same input gives the same message
+  int task = -1;  // the first one that failed, so that the same input gives the same message
   int32_t call = -1;
   std::string reason;
 };
 
-// Slices on several threads at a time, each slice on one.
+// Tasks on several threads at a time, each task on one.
 struct Lanes {
-  Plan* plan;
-  int first;
+  const Task* tasks;
   pthread_mutex_t mutex;
   Failure* failure;
 };
 
 void run_lane(void* context, int part, int) {
   Lanes& lanes = *static_cast<Lanes*>(context);
-  Plan& plan = *lanes.plan;
-  const int slice = lanes.first + part;
+  const Task& task = lanes.tasks[part];
+  Plan& plan = *task.plan;
   int32_t failed = -1;
-  const int32_t status = plan.library->run(place(plan, physlm_slot_index(), slice), (int32_t)plan.calls.size(), nullptr, &failed);
+  const physlm_call* calls = place(plan, physlm_slot_index(), task.slice);
+  const int32_t status = plan.library->run(calls, (int32_t)plan.calls.size(), nullptr, &failed);
   if (status == PHYSLM_OK) return;
   pthread_mutex_lock(&lanes.mutex);
   Failure& known = *lanes.failure;
-  if (known.slice < 0 || slice < known.slice) known = {status, slice, failed, plan.library->last_error()};
+  if (known.task < 0 || part < known.task) known = {status, part, failed, plan.library->last_error()};
   pthread_mutex_unlock(&lanes.mutex);
 }
 
-// Runs all commands on each of the slices. Lanes are threads of this process: only the CPU's kernels run in them.
-Failure run_slices(Plan& plan, int first, int count) {
+// Runs all commands of each task. Lanes are threads of this process: only the CPU's kernels run in them, where every plan has them.
+Failure run_tasks(const std::vector<Task>& tasks) {
   Failure failure;
-  if (plan.lanes > 1 && count > 1 && physlm_threads() > 1 && plan.library == physlm_cpu_library()) {
-    Lanes lanes = {&plan, first, PTHREAD_MUTEX_INITIALIZER, &failure};
-    physlm_parallel_lanes(count, plan.lanes, run_lane, &lanes);
+  int lanes = tasks[0].plan->lanes;
+  bool side_by_side = tasks.size() > 1 && physlm_threads() > 1;
+  for (const Task& task : tasks) {
+    if (task.plan->lanes < lanes) lanes = task.plan->lanes;
+    side_by_side = side_by_side && task.plan->library == physlm_cpu_library();
+  }
+  if (side_by_side && lanes > 1) {
+    Lanes all = {tasks.data(), PTHREAD_MUTEX_INITIALIZER, &failure};
+    physlm_parallel_lanes((int)tasks.size(), lanes, run_lane, &all);
     return failure;
   }
-  for (int slice = first; slice < first + count && failure.status == PHYSLM_OK; slice++) {
+  for (size_t i = 0; i < tasks.size() && failure.status == PHYSLM_OK; i++) {
+    Plan& plan = *tasks[i].plan;
     int32_t failed = -1;
-    const int32_t status = plan.library->run(place(plan, 0, slice), (int32_t)plan.calls.size(), nullptr, &failed);
-    if (status != PHYSLM_OK) failure = {status, slice, failed, plan.library->last_error()};
+    const int32_t status =
+        plan.library->run(place(plan, 0, tasks[i].slice), (int32_t)plan.calls.size(), nullptr, &failed);
+    if (status != PHYSLM_OK) failure = {status, (int)i, failed, plan.library->last_error()};
   }
   return failure;
 }
@@ -194,7 +208,10 @@ napi_value run(napi_env env, napi_callback_info info) {
   {
     Turn turn;
     if (plan->sliced()) {
-      failure = run_slices(*plan, first, count);
+      static thread_local std::vector<Task> tasks;  // keeps its memory from call to call
+      tasks.clear();
+      for (int slice = first; slice < first + count; slice++) tasks.push_back({plan, slice});
+      failure = run_tasks(tasks);
     } else {
       failure.status =
           plan->library->run(plan->calls.data(), (int32_t)plan->calls.size(), &plan->replay, &failure.call);
@@ -202,6 +219,36 @@ napi_value run(napi_env env, napi_callback_info info) {
     }
   }
   return failure.status ? fail_call(env, *plan, failure.call, failure.reason.c_str()) : nullptr;
+}
+
+napi_value run_each(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  bool ours = false;
+  uint32_t count = 0, slices = 0;
+  if (!arguments(env, info, args)) return nullptr;
+  if (napi_is_array(env, args[0], &ours) != napi_ok || !ours || napi_is_array(env, args[1], &ours) != napi_ok || !ours ||
+      napi_get_array_length(env, args[0], &count) != napi_ok || napi_get_array_length(env, args[1], &slices) != napi_ok ||
+      count != slices || count == 0)
+    return fail(env, "[runEach] expected as many plans as slices, at least one, got %u and %u", count, slices);
+  std::vector<Task> tasks;
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value handle, slice, one;
+    int at, n;
+    if (napi_get_element(env, args[0], i, &handle) != napi_ok || napi_get_element(env, args[1], i, &slice) != napi_ok ||
+        napi_create_int32(env, 1, &one) != napi_ok)
+      return fail(env, "[runEach] expected task %u, got none", i);
+    Plan* plan = open_plan(env, handle);
+    if (!plan) return nullptr;
+    if (!plan->sliced()) return fail(env, "[runEach] expected a plan of slices in task %u, got one without", i);
+    if (!slice_range(env, *plan, slice, one, &at, &n)) return nullptr;
+    tasks.push_back({plan, at});
+  }
+  Failure failure;
+  {
+    Turn turn;
+    failure = run_tasks(tasks);
+  }
+  return failure.status ? fail_call(env, *tasks[failure.task].plan, failure.call, failure.reason.c_str()) : nullptr;
 }
 
 napi_value profile(napi_env env, napi_callback_info info) {

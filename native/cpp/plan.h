@@ -6,6 +6,7 @@
 
 napi_value compile(napi_env env, napi_callback_info info);
 napi_value run(napi_env env, napi_callback_info info);
+napi_value run_each(napi_env env, napi_callback_info info);
 napi_value profile(napi_env env, napi_callback_info info);
 napi_value launch(napi_env env, napi_callback_info info);
 

@@ -98,6 +98,26 @@ describe.skipIf(absent)('the binding', () => {
     expect(() => compile(5, 2, [0, 0])).toThrow('[slices] expected 8 numbers, got 4');
     expect(() => compile(5, 2, [-4, 0, 0, 0, 0, 0])).toThrow('expected strides in bytes');
     expect(() => native.run(compile(5, 2), 4, 2)).toThrow('expected slices within the 5');
+
+    // Slices of several plans at once: each plan has a place of its own for its lanes.
+    const others = [lane, new ArrayBuffer(4 * n * 2)].map((own) =>
+      native.compile(Float64Array.from(list), [x, own, y], Float64Array.from([5, 2, ...strides])),
+    );
+    for (const nThread of [1, 2, 3]) {
+      native.setThreads(nThread);
+      new Float32Array(y).fill(-1);
+      native.runEach([others[0]!, others[1]!, others[1]!], [4, 0, 2]);
+      const written = [0, 2, 4].map((slice) => [slice * n, (slice + 1) * n] as const);
+      expect(Array.from(new Float32Array(y))).toEqual(
+        expected.map((v, i) => (written.some(([from, to]) => i >= from && i < to) ? v : -1)),
+      );
+    }
+    expect(() => native.runEach([others[0]!], [5])).toThrow('expected slices within the 5');
+    expect(() => native.runEach([others[0]!], [])).toThrow('[runEach] expected as many plans as slices');
+    expect(() => native.runEach([], [])).toThrow('[runEach] expected as many plans as slices, at least one');
+    expect(() => native.runEach([{} as NativePlan], [0])).toThrow('[plan] expected what compile() returned');
+    const whole = native.compile(Float64Array.from(list), [x, lane, y]);
+    expect(() => native.runEach([whole], [0])).toThrow('[runEach] expected a plan of slices in task 0');
   });
 
   it('refuses bad command lists, naming the command', () => {

@@ -56,6 +56,13 @@ export interface KernelLibrary {
    * have run. Also when a buffer was detached since {@link compile}.
    */
   run(plan: NativePlan, firstSlice?: number, nSlice?: number): void;
+  /**
+   * As {@link run} of slice `slices[i]` of `plans[i]` for every i, as many at a time as all of them have lanes. Tasks may not write what
+   * others touch: slices of different plans that leave their results in different places.
+   *
+   * @throws Error as {@link run}; also for a plan without slices.
+   */
+  runEach(plans: readonly NativePlan[], slices: readonly number[]): void;
   /** As {@link run}, slices in turn. @returns nanoseconds spent in each command. */
   profile(plan: NativePlan, firstSlice?: number, nSlice?: number): Float64Array;
   /** {@link compile} and {@link run} once, keeping nothing: for eager ops. */

@@ -56,7 +56,7 @@ export {
   roundToNearest,
   type WeightMatrix,
 } from './quantize.js';
-export type { Recorded, Slices } from './record.js';
+export { type Recorded, runSlices, type Slices, type SliceTask } from './record.js';
 export { removeLastLayers } from './remove-layers.js';
 export { readSafetensors, SafetensorsFile, type StoredTensor, writeSafetensors } from './safetensors.js';
 export { type Dtype, Memory, type Shape, sizeOf, Tensor, type Values } from './tensor.js';

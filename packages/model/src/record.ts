@@ -25,10 +25,35 @@ export interface Recorded<T extends Readonly<Record<string, Tensor>>> {
   readonly nCommand: number;
   /** Bytes of the arena that all intermediate tensors share; of all lanes together. */
   readonly arenaBytes: number;
-  /** Runs the step on the current values of the tensors it reads. */
+  /** Runs the step on the current values of the tensors it reads; of a step over slices, on all of them. */
   run(): void;
+  /** Of a step over slices: on this one alone. */
+  runSlice(slice: number): void;
+  /** @internal The step over slices as one native call, where it is one. */
+  readonly slicePlan: NativePlan | undefined;
   /** Runs the step and gives nanoseconds for each kernel name, summed over its calls. */
   profile(): ReadonlyMap<string, number>;
+}
+
+/** One slice of a step over slices. */
+export interface SliceTask {
+  readonly step: Pick<Recorded<Readonly<Record<string, Tensor>>>, 'runSlice' | 'slicePlan'>;
+  readonly slice: number;
+}
+
+/**
+ * Runs slices of steps that were recorded on `device`, as many at a time as they have lanes. No two tasks may leave results in one place.
+ */
+export function runSlices({ native }: Device, tasks: readonly SliceTask[]): void {
+  const plans = tasks.flatMap(({ step }) => step.slicePlan ?? []);
+  if (tasks.length > 1 && plans.length === tasks.length) {
+    native!.runEach(
+      plans,
+      tasks.map(({ slice }) => slice),
+    );
+  } else {
+    for (const { step, slice } of tasks) step.runSlice(slice);
+  }
 }
 
 /** Collects the commands of a step while it is traced. */
@@ -140,12 +165,23 @@ class Program<T extends Readonly<Record<string, Tensor>>> implements Recorded<T>
       native!.run(only!.plan);
       return;
     }
-    this.#eachSlice((slice) => {
-      for (const { plan, commands } of this.#segments) {
-        if (plan === undefined) commands.forEach(runJs);
-        else native!.run(plan, slice, 1);
-      }
-    });
+    this.#eachSlice((slice) => this.#runSegments(slice));
+  }
+
+  runSlice(slice: number): void {
+    this.#eachSlice((one) => this.#runSegments(one), slice, 1);
+  }
+
+  get slicePlan(): NativePlan | undefined {
+    const { nSlice, nLane } = this.slices ?? { nSlice: 1, nLane: 1 };
+    return this.#segments.length === 1 && (nSlice > 1 || nLane > 1) ? this.#segments[0]!.plan : undefined;
+  }
+
+  #runSegments(slice: number): void {
+    for (const { plan, commands } of this.#segments) {
+      if (plan === undefined) commands.forEach(runJs);
+      else this.device.native!.run(plan, slice, 1);
+    }
   }
 
   profile(): ReadonlyMap<string, number> {
@@ -170,14 +206,14 @@ class Program<T extends Readonly<Record<string, Tensor>>> implements Recorded<T>
     return total;
   }
 
-  /** Calls `body` for each slice with the sliced memories moved to it, as TypeScript kernels see them. */
-  #eachSlice(body: (slice: number) => void): void {
-    const { nSlice, strides } = this.slices ?? { nSlice: 1, strides: new Map<ArrayBuffer, Strides>() };
+  /** Calls `body` for slices with the sliced memories moved to them, as TypeScript kernels see them; for all when not told which. */
+  #eachSlice(body: (slice: number) => void, first = 0, count = this.slices?.nSlice ?? 1): void {
+    const strides = this.slices?.strides ?? new Map<ArrayBuffer, Strides>();
     const home = [...strides].flatMap(([, { slice, memories }]) =>
       memories.map((memory) => ({ memory, ...memory.place(), stride: slice })),
     );
     try {
-      for (let slice = 0; slice < nSlice; slice++) {
+      for (let slice = first; slice < first + count; slice++) {
         for (const { memory, buffer, start, stride } of home) memory.assign(buffer, start + slice * stride);
         body(slice);
       }

@@ -12,6 +12,7 @@ import {
   ParameterArena,
   type Recorded,
   reshape,
+  runSlices,
   sumSlices,
   type Tensor,
 } from '@physlm/model';
@@ -48,6 +49,9 @@ export interface StepResult {
  * slices run side by side, one on each thread. How many there are follows from the model and the batch alone, and their
  * gradients are added in order, so neither the machine nor its threads change a bit.
  *
+ * Where windows end in positions without targets, as padded documents do, those are not computed: windows are put into slices
+ * by length, and each slice is cut behind its last target. Weights come out as if it were not, but for rounding.
+ *
  * Of several ranks each takes a contiguous share of the step's windows, and all make the same update. W ranks with one part
  * each leave the bits of one process with nAccumulate = W.
  */
@@ -57,21 +61,20 @@ export class StepProgram {
   readonly moments: { readonly m: Tensor; readonly v: Tensor };
   /** Slices of each part. */
   readonly nSlice: number;
-  readonly #ids: Tensor;
-  readonly #targets: Tensor;
-  readonly #weight: Tensor;
   readonly #hyper: Tensor;
-  readonly #partIds: Int32Array[];
-  readonly #partTargets: Int32Array[];
+  readonly #parts: readonly Part[];
+  /** By the length that windows are cut to. */
+  readonly #byLength = new Map<number, SlicesOfLength>();
+  /** Windows are cut to a multiple of this; the whole window where they may not be cut. */
+  readonly #lengthStep: number;
   readonly #clear: Recorded<Record<string, Tensor>> | undefined;
-  readonly #slices: Recorded<{ loss: Tensor }>;
   readonly #accumulate: Recorded<Record<string, Tensor>> | undefined;
   readonly #update: Recorded<{ norm: Tensor }>;
   /** This rank's gradient, and that of the whole step once the ranks have added theirs. */
   readonly #gradient: Tensor;
 
   constructor(
-    model: LanguageModel,
+    private readonly model: LanguageModel,
     private readonly nCtx: number,
     private readonly batchSize: number,
     nAccumulate: number,
@@ -86,19 +89,11 @@ export class StepProgram {
     const { nSlice } = this;
     this.arena = new ParameterArena(device, model, nSlice);
     this.moments = { m: this.arena.like(), v: this.arena.like() };
-    const rows = (partSize / nSlice) * nCtx;
-    this.#ids = device.zeros([nSlice, partSize / nSlice, nCtx], 'i32', 'host');
-    this.#targets = device.zeros([nSlice, rows], 'i32', 'host');
-    this.#weight = device.zeros([rows], 'f32', 'host');
     this.#hyper = device.zeros([8], 'f32', 'host');
-    this.#partIds = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
-    this.#partTargets = Array.from({ length: nAccumulate }, () => new Int32Array(rows * nSlice));
+    this.#parts = Array.from({ length: nAccumulate }, () => new Part(partSize, nCtx));
+    this.#lengthStep = canCut(model) ? LENGTH_STEP : nCtx;
 
     const { gradients } = this.arena;
-    const sliced = [this.#ids, this.#targets, gradients];
-    this.#slices = device.recordSlices({ nSlice, nLane: laneCount(device, nSlice), sliced }, (ids, targets) =>
-      forwardBackward(model, ids!, targets!, this.#weight),
-    );
     // One flat gradient of this rank, where there are several parts, or slices that other ranks must not see.
     if (nAccumulate > 1 || (nSlice > 1 && ranks.worldSize > 1)) {
       const total = this.arena.like();
@@ -122,12 +117,17 @@ export class StepProgram {
 
   /** Bytes of the arenas that hold intermediate tensors. */
   get arenaBytes(): number {
-    return this.#slices.arenaBytes + this.#update.arenaBytes;
+    return this.#slices(this.nCtx).run.arenaBytes + this.#update.arenaBytes;
   }
 
   /** Kernel calls of one slice and of the update. */
   get nCommand(): number {
-    return this.#slices.nCommand + this.#update.nCommand;
+    return this.#slices(this.nCtx).run.nCommand + this.#update.nCommand;
+  }
+
+  /** Lengths that windows have been cut to so far, each with a program of its own. */
+  get lengths(): number[] {
+    return [...this.#byLength.keys()].sort((a, b) => a - b);
   }
 
   /** First window that this rank reads in optimiser step `step`, and how many. */
@@ -138,31 +138,18 @@ export class StepProgram {
 
   /** Runs optimiser step `step` (from 0) on windows step·batchSize … with learning rate `lr`. */
   run(windows: TrainingWindows, step: number, lr: number): StepResult {
-    const { nCtx } = this;
-    const nPart = this.#partIds.length;
+    const parts = this.#parts;
     const { ranks } = this;
     const { first, count } = this.windowsOf(step);
-    const perPart = count / nPart;
     let ownTargets = 0;
-    for (let part = 0; part < nPart; part++) {
-      const [ids, targets] = [this.#partIds[part]!, this.#partTargets[part]!];
-      for (let w = 0; w < perPart; w++) {
-        const at = w * nCtx;
-        windows.window(first + part * perPart + w, ids.subarray(at, at + nCtx), targets.subarray(at, at + nCtx));
-      }
-      for (const target of targets) if (target !== ignoreIndex) ownTargets++;
-    }
+    for (const [i, part] of parts.entries()) ownTargets += part.read(windows, first + (i * count) / parts.length);
     const [nTarget] = ranks.sumNumbers([ownTargets]) as [number];
     this.#setHyper(step, lr);
-    this.#weight.values().fill(nTarget === 0 ? 0 : 1 / nTarget);
     this.#clear?.run();
     let lossSum = 0;
-    for (let part = 0; part < nPart; part++) {
-      this.#ids.values().set(this.#partIds[part]!);
-      this.#targets.values().set(this.#partTargets[part]!);
-      this.#slices.run();
+    for (const part of parts) {
+      lossSum += this.#runPart(part, nTarget === 0 ? 0 : 1 / nTarget);
       this.#accumulate?.run();
-      for (const loss of this.#slices.results.loss.values()) lossSum += loss;
     }
     ranks.sum(this.#gradient);
     [lossSum] = ranks.sumNumbers([lossSum]) as [number];
@@ -172,7 +159,50 @@ export class StepProgram {
 
   /** Nanoseconds for each kernel in one part of a step, on the windows of the last run. Changes weights as a step does. */
   profile(): ReadonlyMap<string, number> {
-    return new Map([...this.#slices.profile(), ...this.#update.profile()]);
+    return new Map([...this.#slices(this.nCtx).run.profile(), ...this.#update.profile()]);
+  }
+
+  /** Gradients of a part's slices, each cut behind the last target of its windows; the sum of their losses. */
+  #runPart(part: Part, weight: number): number {
+    const lengths = part.lengths(this.nSlice, this.#lengthStep);
+    const slices = lengths.map((length) => this.#slices(length));
+    for (const one of new Set(slices)) one.weight.values().fill(weight);
+    for (const [slice, { ids, targets }] of slices.entries()) part.copy(slice, lengths[slice]!, ids, targets);
+    const [only] = new Set(slices).size === 1 ? slices : [];
+    if (only !== undefined) only.run.run();
+    else {
+      runSlices(
+        this.model.device,
+        slices.map(({ run }, slice) => ({ step: run, slice })),
+      );
+    }
+    let lossSum = 0;
+    for (const [slice, { run }] of slices.entries()) {
+      const { loss } = run.results;
+      const rows = loss.size / this.nSlice;
+      const values = loss.values();
+      for (let row = slice * rows; row < (slice + 1) * rows; row++) lossSum += values[row]!;
+    }
+    return lossSum;
+  }
+
+  /** The recorded slices of windows that are cut to a length; recorded when they are first needed. */
+  #slices(length: number): SlicesOfLength {
+    const known = this.#byLength.get(length);
+    if (known !== undefined) return known;
+    const { model, nSlice } = this;
+    const { device } = model;
+    const nWindow = this.#parts[0]!.nWindow / nSlice;
+    const ids = device.zeros([nSlice, nWindow, length], 'i32', 'host');
+    const targets = device.zeros([nSlice, nWindow * length], 'i32', 'host');
+    const weight = device.zeros([nWindow * length], 'f32', 'host');
+    const sliced = [ids, targets, this.arena.gradients];
+    const run = device.recordSlices({ nSlice, nLane: laneCount(device, nSlice), sliced }, (ownIds, ownTargets) =>
+      forwardBackward(model, ownIds!, ownTargets!, weight),
+    );
+    const made = { ids, targets, weight, run };
+    this.#byLength.set(length, made);
+    return made;
   }
 
   #optimize(gradients: Tensor): { norm: Tensor } {
@@ -187,6 +217,85 @@ export class StepProgram {
     const [beta1, beta2] = betas;
     const correction = (beta: number): number => 1 - beta ** (step + 1);
     this.#hyper.values().set([lr, beta1, beta2, eps, weightDecay, correction(beta1), correction(beta2), clipNorm]);
+  }
+}
+
+/** What runs the slices of a part when their windows have one length. */
+interface SlicesOfLength {
+  /** [slices, windows of a slice, length]; targets with rows flat. */
+  readonly ids: Tensor;
+  readonly targets: Tensor;
+  /** Of each row's loss. */
+  readonly weight: Tensor;
+  readonly run: Recorded<{ loss: Tensor }>;
+}
+
+/** Lengths that windows are cut to are multiples of this, so that few programs serve all. */
+const LENGTH_STEP = 16;
+
+/**
+ * Whether what stands behind the last target of a window changes nothing before it: no token sees what follows, and none takes another
+ * one's place at an expert. On a GPU a part is one slice, whose longest window decides.
+ */
+function canCut({ device, config }: LanguageModel): boolean {
+  const causal = !('causal' in config && config.causal === false);
+  const experts = 'nExpert' in config && config.nExpert !== undefined;
+  return device.name !== 'cuda' && causal && !experts;
+}
+
+/** The windows of one part of a step. */
+class Part {
+  readonly #ids: Int32Array;
+  readonly #targets: Int32Array;
+  /** Positions of each window up to its last target. */
+  readonly #used: Int32Array;
+  /** Windows in the order of the slices: the longest first, equally long ones as they come. */
+  #order: readonly number[];
+
+  constructor(
+    readonly nWindow: number,
+    private readonly nCtx: number,
+  ) {
+    this.#ids = new Int32Array(nWindow * nCtx);
+    this.#targets = new Int32Array(nWindow * nCtx);
+    this.#used = new Int32Array(nWindow);
+    this.#order = Array.from({ length: nWindow }, (_, w) => w);
+  }
+
+  /** Reads the windows from `first` on; how many targets they have. */
+  read(windows: TrainingWindows, first: number): number {
+    const { nCtx } = this;
+    let nTarget = 0;
+    for (let w = 0; w < this.nWindow; w++) {
+      const targets = this.#targets.subarray(w * nCtx, (w + 1) * nCtx);
+      windows.window(first + w, this.#ids.subarray(w * nCtx, (w + 1) * nCtx), targets);
+      this.#used[w] = 0;
+      for (let t = 0; t < nCtx; t++) {
+        if (targets[t] === ignoreIndex) continue;
+        nTarget++;
+        this.#used[w] = t + 1;
+      }
+    }
+    return nTarget;
+  }
+
+  /** The length of each of equal slices that holds all of its windows' targets, a multiple of `step` if not nCtx. */
+  lengths(nSlice: number, step: number): number[] {
+    const { nCtx } = this;
+    const rounded = Array.from(this.#used, (used) => Math.min(nCtx, Math.max(1, Math.ceil(used / step)) * step));
+    this.#order = rounded.map((_, w) => w).sort((a, b) => rounded[b]! - rounded[a]! || a - b);
+    return Array.from({ length: nSlice }, (_, slice) => rounded[this.#order[(slice * this.nWindow) / nSlice]!]!);
+  }
+
+  /** Writes the windows of a slice, cut to `length`, into its part of `ids` and `targets`. */
+  copy(slice: number, length: number, ids: Tensor, targets: Tensor): void {
+    const [toIds, toTargets] = [ids.values(), targets.values()];
+    const perSlice = ids.shape[1]!;
+    for (let i = slice * perSlice; i < (slice + 1) * perSlice; i++) {
+      const from = this.#order[i]! * this.nCtx;
+      toIds.set(this.#ids.subarray(from, from + length), i * length);
+      toTargets.set(this.#targets.subarray(from, from + length), i * length);
+    }
   }
 }
 
