@@ -27,19 +27,22 @@ export { type Activations, type CollectOptions, collectActivations } from './col
 export { type EditAt, type Replacement, replaceStates } from './edits.js';
 export {
   type ControlState,
+  type EmbeddingProbeResult,
+  type EmbeddingProbeRun,
+  embeddingProbe,
+  type ProbeAnswer,
+  type TrainedEmbeddingProbe,
+} from './embedding-probe.js';
+export type { EmbeddingReadout } from './embedding-probe-module.js';
+export {
   type EmbeddingControl,
   type EmbeddingProbeExample,
   type EmbeddingProbeOptions,
   type EmbeddingProbeProgress,
-  type EmbeddingProbeResult,
-  type EmbeddingProbeRun,
   type EmbeddingProbeSource,
-  embeddingProbe,
   embeddingProbeSettings,
-  type ProbeAnswer,
-  type TrainedEmbeddingProbe,
-} from './embedding-probe.js';
-export type { EmbeddingProbeInput, EmbeddingReadout } from './embedding-probe-program.js';
+} from './embedding-probe-options.js';
+export type { EmbeddingProbeInput } from './embedding-probe-program.js';
 export type { CellScore, ClassScore, EmbeddingProbeScore, GroupScore } from './embedding-probe-score.js';
 export { type LinearProbeOptions, type LinearProbeResult, linearProbe } from './linear-probe.js';
 export { type ProbeLayersResult, type ProbeMatrix, probeLayers, probeMatrix } from './probe-matrix.js';

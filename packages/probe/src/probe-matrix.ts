@@ -1,11 +1,7 @@
 import { ConfigError, nearest } from '@physlm/base';
 import type { LanguageModel } from '@physlm/model';
-import {
-  type EmbeddingProbeOptions,
-  type EmbeddingProbeResult,
-  type EmbeddingProbeSource,
-  embeddingProbe,
-} from './embedding-probe.js';
+import { type EmbeddingProbeResult, embeddingProbe } from './embedding-probe.js';
+import type { EmbeddingProbeOptions, EmbeddingProbeSource } from './embedding-probe-options.js';
 import type { EmbeddingProbeScore, GroupScore } from './embedding-probe-score.js';
 
 /** Accuracies over two axes: plain JSON, and what a heat map is drawn from. */

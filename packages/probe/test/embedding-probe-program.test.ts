@@ -2,7 +2,8 @@ import { Rng } from '@physlm/base';
 import { buildModel, deviceStatus, gpt2, type LanguageModel, llama, type ModelConfig, openDevice } from '@physlm/model';
 import { describe, expect, it } from 'vitest';
 import { BatchNorm } from '../src/batch-norm.js';
-import { EmbeddingProgram, type EmbeddingProgramOptions, type LabelledInput } from '../src/embedding-probe-program.js';
+import type { EmbeddingProgramOptions } from '../src/embedding-probe-module.js';
+import { EmbeddingProgram, type LabelledInput } from '../src/embedding-probe-program.js';
 import { draws, noise } from './made-up.js';
 
 const devices = (['js', 'cpu'] as const).filter((name) => deviceStatus(name).available).map((name) => openDevice(name));
