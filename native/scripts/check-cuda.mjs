@@ -38,7 +38,13 @@ const rules = [
   },
   {
     file: 'attention_sm90',
-    name: /_wgmma/,
+    name: /forward_wgmma/,
+    needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG'],
+    bans: ['HMMA', 'LDL', 'STL', 'ATOMG', 'RED'],
+  },
+  {
+    file: 'attention_backward_sm90',
+    name: /gradient_.*_wgmma/,
     needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG'],
     bans: ['HMMA', 'LDL', 'STL', 'ATOMG', 'RED'],
   },

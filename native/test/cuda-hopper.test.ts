@@ -4,8 +4,8 @@ import { attention, distance } from './attention-reference.js';
 import { absentCuda, cuda, type Kind, type Operand, runCuda, toBf16 } from './cuda-runner.js';
 import { noise } from './kernel-runner.js';
 
-// Hopper's attention kernels (attention_sm90.cu). On the host their fetches come late and into memory full of NaN, and threads
-// run in any order; index maps are checked when emulate/index-maps.cc is compiled.
+// Hopper's attention kernels (attention_sm90.cu, attention_backward_sm90.cu). On the host their fetches come late and into
+// memory full of NaN, and threads run in any order; index maps are checked when emulate/index-maps.cc is compiled.
 
 const skipped = absentCuda === '' ? '' : ` (skipped: ${absentCuda})`;
 
