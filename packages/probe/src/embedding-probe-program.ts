@@ -4,10 +4,20 @@
 // What is trained lies in one arena whose contents can be exchanged: probes with other labels, and the control task, run on the
 // recorded steps of the first one.
 import { invariant, type Rng } from '@physlm/base';
-import { adamW, gradNorm, ignoreIndex, type LanguageModel, type Recorded, sumSlices, type Tensor } from '@physlm/model';
+import {
+  adamW,
+  gradNorm,
+  ignoreIndex,
+  type LanguageModel,
+  type Recorded,
+  runSlices,
+  sumSlices,
+  type Tensor,
+  type Values,
+} from '@physlm/model';
 import { BatchNorm } from './batch-norm.js';
 import { EmbeddingProbeModule, type EmbeddingProgramOptions } from './embedding-probe-module.js';
-import { EmbeddingSteps, type Feed, POSITION_STEP, widthOfState } from './embedding-probe-steps.js';
+import { EmbeddingSteps, type Feed, widthOfState } from './embedding-probe-steps.js';
 
 /** A text and the places where it is read. */
 export interface EmbeddingProbeInput {
@@ -36,8 +46,8 @@ export interface ProbeState {
 }
 
 const BETAS = [0.9, 0.98] as const;
-/** Reads of a slice are rounded up in the same way as lengths. */
-const ROW_STEP = 16;
+/** Lengths, and reads of a slice, are rounded up to a multiple of this, or of an eighth of their power of two: few programs serve all. */
+const STEP = 16;
 
 /** Where a read of an input went: slice and row. */
 interface PlacedRow {
@@ -45,6 +55,16 @@ interface PlacedRow {
   readonly read: number;
   readonly slice: number;
   readonly row: number;
+}
+
+/** How inputs are put into the slices of a batch: long ones together, so that short ones are not filled up to their length. */
+interface Layout {
+  /** By place in the batch: the input. */
+  readonly order: readonly number[];
+  /** Positions of each slice. */
+  readonly lengths: readonly number[];
+  readonly nRow: number;
+  readonly places: readonly PlacedRow[];
 }
 
 /** Trains and applies the probes of one model and one readout. */
@@ -127,28 +147,34 @@ export class EmbeddingProgram {
   train(state: ProbeState, batch: readonly LabelledInput[], lr: number, dropRng?: Rng): number {
     this.#use(state);
     const isLabelled = (input: LabelledInput, read: number): boolean => input.labels.some((list) => list[read]! >= 0);
-    const { key, places } = this.#plan(batch, isLabelled);
-    const step = this.#steps.train(key.nPosition, key.nRow);
-    this.#fill(step, batch, places, key);
-    const targets = step.targets.map((tensor) => tensor.values().fill(ignoreIndex));
+    const layout = this.#plan(batch, isLabelled);
+    const { lengths, nRow, places } = layout;
+    const steps = lengths.map((length) => this.#steps.train(length, nRow));
+    this.#fill(steps, batch, layout);
+    for (const { targets } of new Set(steps)) for (const tensor of targets) tensor.values().fill(ignoreIndex);
     let nTarget = 0;
     for (const { input, read, slice: at, row } of places) {
       for (const [slot, list] of batch[input]!.labels.entries()) {
         const label = list[read]!;
         if (label < 0) continue;
-        targets[slot]![at * key.nRow + row] = label;
+        steps[at]!.targets[slot]!.values()[at * nRow + row] = label;
         nTarget++;
       }
     }
     if (nTarget === 0) return 0;
-    step.weight.values().fill(1 / nTarget);
-    step.rowWeight
-      ?.values()
-      .fill(0)
-      .fill(1 / places.length, 0, places.length);
-    if (step.keep !== undefined) drop(step.keep, this.options.dropout, dropRng!);
-    step.run.run();
-    const { loss, mean, variance } = step.run.results;
+    for (const { weight, rowWeight } of new Set(steps)) {
+      weight.values().fill(1 / nTarget);
+      rowWeight
+        ?.values()
+        .fill(0)
+        .fill(1 / places.length, 0, places.length);
+    }
+    for (const [at, { keep }] of steps.entries()) {
+      if (keep !== undefined) drop(partOf(keep, at, steps.length), this.options.dropout, dropRng!);
+    }
+    this.#run(steps);
+    // With statistics of the batch there is one slice.
+    const { mean, variance } = steps[0]!.run.results;
     const { norm } = this.#module;
     if (norm instanceof BatchNorm) norm.observe({ mean: mean!, variance: variance! }, places.length);
     const correction = (beta: number): number => 1 - beta ** (state.nTrained + 1);
@@ -158,24 +184,27 @@ export class EmbeddingProgram {
     this.#update.run();
     state.nTrained++;
     let total = 0;
-    for (const x of loss!.values()) total += x;
+    for (const [at, { run }] of steps.entries()) {
+      for (const x of partOf(run.results.loss!, at, steps.length)) total += x;
+    }
     return total / nTarget;
   }
 
   /** Logits of every position of some inputs, at most a batch of them: by input and slot, [nPosition, nClass of the slot]. */
   logits(state: ProbeState, inputs: readonly EmbeddingProbeInput[]): Float32Array[][] {
     this.#use(state);
-    const { key, places } = this.#plan(inputs, () => true);
-    const step = this.#steps.answer(key.nPosition, key.nRow);
-    this.#fill(step, inputs, places, key);
-    step.run.run();
-    const values = step.run.results.logits.values();
+    const layout = this.#plan(inputs, () => true);
+    const { lengths, nRow, places } = layout;
+    const steps = lengths.map((length) => this.#steps.answer(length, nRow));
+    this.#fill(steps, inputs, layout);
+    this.#run(steps);
+    const values = steps.map(({ run }) => run.results.logits.values());
     const nOut = this.options.nClass.reduce((a, b) => a + b, 0);
     const answers = inputs.map(({ positions }) => state.nClass.map((n) => new Float32Array(positions.length * n)));
     for (const { input, read, slice: at, row } of places) {
-      let start = (at * key.nRow + row) * nOut;
+      let start = (at * nRow + row) * nOut;
       for (const [slot, n] of state.nClass.entries()) {
-        answers[input]![slot]!.set(values.subarray(start, start + n) as Float32Array, read * n);
+        answers[input]![slot]!.set(values[at]!.subarray(start, start + n) as Float32Array, read * n);
         start += this.options.nClass[slot]!;
       }
     }
@@ -209,57 +238,74 @@ export class EmbeddingProgram {
     return norm instanceof BatchNorm ? [norm.runningMean, norm.runningVariance] : [];
   }
 
-  /** Which program serves the inputs, and where each read goes. */
-  #plan<T extends EmbeddingProbeInput>(
-    inputs: readonly T[],
-    isRead: (input: T, read: number) => boolean,
-  ): { key: { nPosition: number; nRow: number }; places: PlacedRow[] } {
-    invariant(inputs.length <= this.options.batchSize, `at most ${this.options.batchSize} inputs`);
-    const perSlice = this.options.batchSize / this.#steps.nSlice;
-    const nInSlice = new Int32Array(this.#steps.nSlice);
-    const places: PlacedRow[] = [];
-    let longest = 1;
-    for (const [b, input] of inputs.entries()) {
-      const at = Math.floor(b / perSlice);
-      longest = Math.max(longest, input.ids.length);
-      for (let read = 0; read < input.positions.length; read++) {
-        if (isRead(input, read)) places.push({ input: b, read, slice: at, row: nInSlice[at]!++ });
-      }
+  /** Runs slice s of step s for all s. */
+  #run(steps: readonly { readonly run: Recorded<Readonly<Record<string, Tensor>>> }[]): void {
+    const [first] = steps;
+    if (steps.every((step) => step === first)) first!.run.run();
+    else {
+      runSlices(
+        this.model.device,
+        steps.map(({ run }, slice) => ({ step: run, slice })),
+      );
     }
+  }
+
+  /** Where inputs and their reads go. */
+  #plan<T extends EmbeddingProbeInput>(inputs: readonly T[], isRead: (input: T, read: number) => boolean): Layout {
+    invariant(inputs.length <= this.options.batchSize, `at most ${this.options.batchSize} inputs`);
+    const { nSlice } = this.#steps;
+    const perSlice = this.options.batchSize / nSlice;
     const { nCtx } = this.model.config;
     const causal = isCausal(this.model);
-    const nPosition = causal ? Math.min(nCtx, roundUp(longest, POSITION_STEP)) : longest;
+    const rounded = inputs.map(({ ids }) => (causal ? Math.min(nCtx, roundUp(ids.length, STEP)) : ids.length));
+    const order = inputs.map((_, b) => b).sort((a, b) => rounded[b]! - rounded[a]! || a - b);
+    const shortest = rounded[order.at(-1)!] ?? 1;
+    const lengths = Array.from({ length: nSlice }, (_, slice) => rounded[order[slice * perSlice]!] ?? shortest);
+    const nInSlice = new Int32Array(nSlice);
+    const places: PlacedRow[] = [];
+    for (const [place, b] of order.entries()) {
+      const slice = Math.floor(place / perSlice);
+      const input = inputs[b]!;
+      for (let read = 0; read < input.positions.length; read++) {
+        if (isRead(input, read)) places.push({ input: b, read, slice, row: nInSlice[slice]!++ });
+      }
+    }
     const nRow = roundUp(
       nInSlice.reduce((a, b) => Math.max(a, b), 1),
-      ROW_STEP,
+      STEP,
     );
-    return { key: { nPosition, nRow }, places };
+    return { order, lengths, nRow, places };
   }
 
   #fill(
-    feed: Feed,
+    feeds: readonly Feed[],
     inputs: readonly EmbeddingProbeInput[],
-    places: readonly PlacedRow[],
-    { nPosition, nRow }: { nPosition: number; nRow: number },
+    { order, lengths, nRow, places }: Layout,
   ): void {
     const { dVocab } = this.model.config;
     const { nNewToken, batchSize } = this.options;
-    const perSlice = batchSize / this.#steps.nSlice;
-    const ids = feed.ids.values().fill(0);
-    const tokens = feed.tokens.values().fill(0);
-    const isNew = feed.isNew?.values().fill(0);
-    for (const [b, input] of inputs.entries()) {
-      const start = b * nPosition;
-      for (let t = 0; t < input.ids.length; t++) {
-        const token = input.ids[t]!;
+    const perSlice = batchSize / feeds.length;
+    for (const feed of new Set(feeds)) {
+      for (const tensor of [feed.ids, feed.tokens, feed.isNew, feed.rows]) tensor?.values().fill(0);
+    }
+    const placeOf = new Int32Array(inputs.length);
+    for (const [place, b] of order.entries()) {
+      placeOf[b] = place;
+      const slice = Math.floor(place / perSlice);
+      const start = place * lengths[slice]!;
+      const [ids, tokens] = [feeds[slice]!.ids.values(), feeds[slice]!.tokens.values()];
+      const isNew = feeds[slice]!.isNew?.values();
+      const text = inputs[b]!.ids;
+      for (let t = 0; t < text.length; t++) {
+        const token = text[t]!;
         tokens[start + t] = token;
         if (token < dVocab) ids[start + t] = token;
         else isNew![(start + t) * nNewToken + token - dVocab] = this.#module.unit;
       }
     }
-    const rows = feed.rows.values().fill(0);
-    for (const { input, read, slice: at, row } of places) {
-      rows[at * nRow + row] = (input - at * perSlice) * nPosition + inputs[input]!.positions[read]!;
+    for (const { input, read, slice, row } of places) {
+      const inSlice = placeOf[input]! - slice * perSlice;
+      feeds[slice]!.rows.values()[slice * nRow + row] = inSlice * lengths[slice]! + inputs[input]!.positions[read]!;
     }
   }
 }
@@ -269,9 +315,14 @@ export function isCausal({ config }: LanguageModel): boolean {
   return !('causal' in config && config.causal === false);
 }
 
-/** Zeros with probability `rate`, 1/(1 − rate) otherwise. */
-function drop(keep: Tensor, rate: number, rng: Rng): void {
-  const values = keep.values();
+/** The part of one slice, of `nSlice`, of a tensor. */
+function partOf(tensor: Tensor, slice: number, nSlice: number): Values {
+  const size = tensor.size / nSlice;
+  return tensor.values().subarray(slice * size, (slice + 1) * size) as Values;
+}
+
+/** Fills with zeros with probability `rate`, 1/(1 − rate) otherwise. */
+function drop(values: Values, rate: number, rng: Rng): void {
   const limit = rate * 2 ** 32;
   for (let i = 0; i < values.length; i++) values[i] = rng.u32() < limit ? 0 : 1 / (1 - rate);
 }

@@ -1,4 +1,5 @@
-// The recorded steps that train and apply an embedding probe, one for each rounded length and number of reads.
+// The recorded steps that train and apply an embedding probe, one for each rounded length and number of reads; the slices of a batch
+// may be slices of different ones.
 //
 // The model's weights are constants of the recording, so a step holds their forward pass and the gradients of activations, and
 // none of their own gradients.
@@ -24,8 +25,8 @@ import type { EmbeddingProbeModule, EmbeddingProgramOptions, EmbeddingReadout } 
 
 // Axes: S slices of a batch, B sequences of a slice, T positions, N rows read in a slice, E width of the state that is read.
 
-/** Lengths are rounded up to a multiple of this, or of an eighth of their power of two, so that few programs serve all. */
-export const POSITION_STEP = 32;
+/** Positions of the sequence by which the size of slices is chosen. */
+const TYPICAL_LENGTH = 32;
 /** Programs kept; each holds its intermediate tensors. */
 const MOST_PROGRAMS = 16;
 /** Intermediate tensors of a slice should be at least this large: below, calls cost more than the cache saves. */
@@ -47,7 +48,7 @@ export interface Feed {
   readonly rows: Tensor;
 }
 
-interface TrainStep extends Feed {
+export interface TrainStep extends Feed {
   /** By slot: [S, N]. */
   readonly targets: readonly Tensor[];
   /** Seed of the reverse pass, [N]: 1/targets of the batch. */
@@ -59,7 +60,7 @@ interface TrainStep extends Feed {
   readonly run: Recorded<Record<string, Tensor>>;
 }
 
-interface AnswerStep extends Feed {
+export interface AnswerStep extends Feed {
   readonly run: Recorded<{ logits: Tensor }>;
 }
 
@@ -189,7 +190,7 @@ export class EmbeddingSteps {
     const { batchSize, readout, nNewToken, nClass } = this.options;
     if (device.name === 'js' || readout.norm === 'batch') return 1;
     const { nCtx } = this.model.config;
-    const T = Math.min(POSITION_STEP, nCtx);
+    const T = Math.min(TYPICAL_LENGTH, nCtx);
     const feed: Feed = {
       ids: device.zeros([1, T], 'i32'),
       tokens: device.zeros([T], 'i32'),
