@@ -210,7 +210,7 @@ export function probeFigures({ ancestorAtEnd, ancestor, byLayer }: CfgProbeResul
       id: 'layers',
       title: 'Layer by layer',
       caption: 'The same probe at every layer: low levels of the tree first, high levels last.',
-      x: { label: 'layer', min: 1, max: Math.max(2, byLayer.length) },
+      x: { label: 'layer', min: 1, max: Math.max(2, byLayer.length), whole: true },
       y: { label: 'accuracy', max: 1 },
       series: levels.map((level) => ({
         name: level,

@@ -160,10 +160,10 @@ function probeFigures({ tests, byLayer }: IgsmProbeResults): Figure[] {
       title: 'Layer by layer: what is necessary',
       caption:
         'Accuracy of nece on necessary parameters by layer, one line for each distance from the question in steps of computation.',
-      x: { label: 'layer', min: 1, max: Math.max(2, byLayer.length) },
+      x: { label: 'layer', min: 1, max: Math.max(2, byLayer.length), whole: true },
       y: { label: 'accuracy', min: 0, max: 1 },
       series: distances.map((distance) => ({
-        name: `distance ${distance}`,
+        name: `distance ${distance} (${count(byLayer[0]![distance]!.n)} asked)`,
         points: byLayer.map((cells, i) => [i + 1, cells[distance]?.accuracy ?? Number.NaN] as const),
       })),
     },

@@ -16,6 +16,8 @@ export interface Axis {
   readonly log?: boolean;
   readonly min?: number;
   readonly max?: number;
+  /** Marks at whole numbers only. */
+  readonly whole?: boolean;
 }
 
 /** Curves or points over two axes, with horizontal reference lines. */

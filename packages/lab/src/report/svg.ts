@@ -9,6 +9,10 @@ const COLOURS = {
   second: '#c2410c',
   third: '#0f766e',
   fourth: '#7c3aed',
+  fifth: '#be185d',
+  sixth: '#a16207',
+  seventh: '#0891b2',
+  eighth: '#4d7c0f',
   quiet: '#9aa4b1',
   quiet2: '#b9a37a',
   quiet3: '#8fb3a4',
@@ -23,13 +27,20 @@ const DARK: Record<keyof typeof COLOURS, string> = {
   second: '#fb923c',
   third: '#4fd1c5',
   fourth: '#b794f6',
+  fifth: '#f472b6',
+  sixth: '#e0b64a',
+  seventh: '#38bdf8',
+  eighth: '#a3d65c',
   quiet: '#6b7684',
   quiet2: '#8f7d5a',
   quiet3: '#5f8a7a',
 };
 
 /** The colour of laws and limits comes last. */
-const MEASURED = [COLOURS.accent, COLOURS.third, COLOURS.fourth, COLOURS.second];
+const MEASURED = [
+  ...[COLOURS.accent, COLOURS.third, COLOURS.fourth, COLOURS.second],
+  ...[COLOURS.fifth, COLOURS.sixth, COLOURS.seventh, COLOURS.eighth],
+];
 const QUIET = [COLOURS.quiet, COLOURS.quiet2, COLOURS.quiet3];
 const LEVELS = [COLOURS.muted, COLOURS.second];
 /** Without quotation marks: the chart library writes it into an attribute as it stands. */
@@ -117,7 +128,7 @@ function legendRows({ series, rays = [], levels = [] }: LineFigure): number {
 
 const textStyle = { fontFamily: FONT, fontSize: 12.5, color: COLOURS.muted };
 
-function axis({ label, log, min, max }: LineFigure['x'], vertical: boolean): object {
+function axis({ label, log, min, max, whole }: LineFigure['x'], vertical: boolean): object {
   return {
     type: log ? 'log' : 'value',
     name: label,
@@ -126,6 +137,7 @@ function axis({ label, log, min, max }: LineFigure['x'], vertical: boolean): obj
     nameTextStyle: { ...textStyle, align: vertical ? 'left' : 'center', padding: vertical ? [0, 0, 0, -34] : 0 },
     ...(min !== undefined && { min }),
     ...(max !== undefined && { max }),
+    ...(whole && { minInterval: 1 }),
     axisLine: { show: !vertical, lineStyle: { color: COLOURS.muted } },
     axisTick: { show: !vertical, lineStyle: { color: COLOURS.muted } },
     axisLabel: { ...textStyle, formatter: tickText },
