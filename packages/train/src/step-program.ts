@@ -85,13 +85,13 @@ export class StepProgram {
     invariant(batchSize % nShare === 0, 'batchSize is a multiple of nAccumulate and the number of ranks');
     const { device } = model;
     const partSize = batchSize / nShare;
-    this.nSlice = device.name === 'cpu' ? countSlices(model, partSize, nCtx) : 1;
-    const { nSlice } = this;
+    const { nSlice, sliceBytes } = sliced(model, partSize, nCtx);
+    this.nSlice = nSlice;
     this.arena = new ParameterArena(device, model, nSlice);
     this.moments = { m: this.arena.like(), v: this.arena.like() };
     this.#hyper = device.zeros([8], 'f32', 'host');
     this.#parts = Array.from({ length: nAccumulate }, () => new Part(partSize, nCtx));
-    this.#lengthStep = canCut(model) ? LENGTH_STEP : nCtx;
+    this.#lengthStep = lengthStep(model, nCtx, sliceBytes);
 
     const { gradients } = this.arena;
     // One flat gradient of this rank, where there are several parts, or slices that other ranks must not see.
@@ -230,17 +230,24 @@ interface SlicesOfLength {
   readonly run: Recorded<{ loss: Tensor }>;
 }
 
-/** Lengths that windows are cut to are multiples of this, so that few programs serve all. */
+/** Lengths that windows are cut to are multiples of this. */
 const LENGTH_STEP = 16;
+/** Different lengths, at most: each has a program with intermediate tensors of its own, … */
+const MOST_LENGTHS = 8;
+/** … which a thread may keep so many bytes of. */
+const MOST_ARENA_BYTES = 2 ** 28;
 
 /**
- * Whether what stands behind the last target of a window changes nothing before it: no token sees what follows, and none takes another
- * one's place at an expert. On a GPU a part is one slice, whose longest window decides.
+ * What lengths of windows are multiples of; nCtx where they are not cut. They may be where what stands behind the last target of a window
+ * changes nothing before it: no token sees what follows, and none takes another one's place at an expert. On a GPU a part is one slice,
+ * whose longest window decides.
  */
-function canCut({ device, config }: LanguageModel): boolean {
+function lengthStep({ device, config }: LanguageModel, nCtx: number, sliceBytes: number): number {
   const causal = !('causal' in config && config.causal === false);
   const experts = 'nExpert' in config && config.nExpert !== undefined;
-  return device.name !== 'cuda' && causal && !experts;
+  const nLength = Math.min(MOST_LENGTHS, Math.floor(MOST_ARENA_BYTES / sliceBytes));
+  if (device.name === 'cuda' || !causal || experts || nLength < 2) return nCtx;
+  return Math.ceil(nCtx / nLength / LENGTH_STEP) * LENGTH_STEP;
 }
 
 /** The windows of one part of a step. */
@@ -316,9 +323,18 @@ const MIN_ARENA_PER_GRADIENT = 4;
 const MIN_ARENA_PER_WEIGHT = 2;
 const bytesPerWeight = 4;
 
-/** Most equal slices of `nWindow` windows that are still worth it, by the size of what one window computes. */
-function countSlices(model: LanguageModel, nWindow: number, nCtx: number): number {
+/**
+ * Equal slices of `nWindow` windows: on cpu the most that are still worth it, by the size of what one window computes, elsewhere one; and
+ * bytes of a slice's intermediate tensors.
+ */
+function sliced(
+  model: LanguageModel,
+  nWindow: number,
+  nCtx: number,
+): { readonly nSlice: number; readonly sliceBytes: number } {
   const { device } = model;
+  // The device's memory is not for trying things out.
+  if (device.name === 'cuda') return { nSlice: 1, sliceBytes: 0 };
   const arena = new ParameterArena(device, model);
   const [ids, targets] = [device.zeros([1, nCtx], 'i32'), device.zeros([nCtx], 'i32')];
   const oneWindow = device.record(() => forwardBackward(model, ids, targets, device.zeros([nCtx])));
@@ -329,7 +345,8 @@ function countSlices(model: LanguageModel, nWindow: number, nCtx: number): numbe
   );
   let windowsPerSlice = Math.min(nWindow, Math.ceil(atLeast / oneWindow.arenaBytes));
   while (nWindow % windowsPerSlice !== 0) windowsPerSlice++;
-  return nWindow / windowsPerSlice;
+  if (device.name !== 'cpu') windowsPerSlice = nWindow;
+  return { nSlice: nWindow / windowsPerSlice, sliceBytes: windowsPerSlice * oneWindow.arenaBytes };
 }
 
 /** Slices to run at once: all threads' worth when that leaves none idle for long, otherwise one on all threads. */
