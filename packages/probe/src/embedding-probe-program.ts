@@ -46,8 +46,10 @@ export interface ProbeState {
 }
 
 const BETAS = [0.9, 0.98] as const;
-/** Lengths, and reads of a slice, are rounded up to a multiple of this, or of an eighth of their power of two: few programs serve all. */
-const STEP = 16;
+/** Reads of a slice are rounded up to a multiple of this, or of an eighth of their power of two, so that few programs serve all. */
+const ROW_STEP = 16;
+/** Lengths are rounded up to 16, 24, 32, 48, 64, 96, …: all programs together take a few times the memory of the longest. */
+const SHORTEST = 16;
 
 /** Where a read of an input went: slice and row. */
 interface PlacedRow {
@@ -257,10 +259,15 @@ export class EmbeddingProgram {
     const perSlice = this.options.batchSize / nSlice;
     const { nCtx } = this.model.config;
     const causal = isCausal(this.model);
-    const rounded = inputs.map(({ ids }) => (causal ? Math.min(nCtx, roundUp(ids.length, STEP)) : ids.length));
+    const rounded = inputs.map(({ ids }) => (causal ? Math.min(nCtx, roundLength(ids.length)) : ids.length));
     const order = inputs.map((_, b) => b).sort((a, b) => rounded[b]! - rounded[a]! || a - b);
     const shortest = rounded[order.at(-1)!] ?? 1;
-    const lengths = Array.from({ length: nSlice }, (_, slice) => rounded[order[slice * perSlice]!] ?? shortest);
+    // A GPU has large slices and little memory for programs: one length for all.
+    const uniform = this.model.device.name === 'cuda';
+    const lengths = Array.from(
+      { length: nSlice },
+      (_, slice) => rounded[order[uniform ? 0 : slice * perSlice]!] ?? shortest,
+    );
     const nInSlice = new Int32Array(nSlice);
     const places: PlacedRow[] = [];
     for (const [place, b] of order.entries()) {
@@ -272,7 +279,7 @@ export class EmbeddingProgram {
     }
     const nRow = roundUp(
       nInSlice.reduce((a, b) => Math.max(a, b), 1),
-      STEP,
+      ROW_STEP,
     );
     return { order, lengths, nRow, places };
   }
@@ -325,6 +332,12 @@ function partOf(tensor: Tensor, slice: number, nSlice: number): Values {
 function drop(values: Values, rate: number, rng: Rng): void {
   const limit = rate * 2 ** 32;
   for (let i = 0; i < values.length; i++) values[i] = rng.u32() < limit ? 0 : 1 / (1 - rate);
+}
+
+function roundLength(n: number): number {
+  const power = 2 ** Math.floor(Math.log2(Math.max(n, SHORTEST)));
+  if (n <= power) return power;
+  return n <= 1.5 * power ? 1.5 * power : 2 * power;
 }
 
 function roundUp(n: number, least: number): number {
