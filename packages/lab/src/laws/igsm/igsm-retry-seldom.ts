@@ -1,5 +1,5 @@
 import type { Law } from '../law.js';
-import { measured, part22, read, readSome, withRetry } from './members.js';
+import { measured, part22, read, readSome, solvesSome, withRetry } from './members.js';
 
 const scale = {
   members: { run: withRetry(0.2) },
@@ -9,6 +9,7 @@ const scale = {
       atMost: 0.5,
       tests: 'training has a mistake for every four sentences; correct solutions hardly any',
     },
+    solvesSome('accuracy.in'),
   ],
 };
 
@@ -27,7 +28,7 @@ export const igsmRetrySeldom: Law = {
     const ours = read(run, 'retries.all');
     return measured(ours, {
       'retries.all': ours,
-      ...readSome(run, ['retries.in', 'retries.max', 'retries.ood', 'retries.reask']),
+      ...readSome(run, ['accuracy.in', 'retries.in', 'retries.max', 'retries.ood', 'retries.reask']),
     });
   },
 };

@@ -46,6 +46,10 @@ export function readSome(results: Results | undefined, names: readonly string[])
   );
 }
 
+/** Without this much solved, nothing follows from how problems are solved. */
+export const solvesSome = (measure: string) =>
+  ({ measure, atLeast: 0.3, tests: 'enough problems are solved for the rest to mean something' }) as const;
+
 /** The number of a law, with an interval if one is known, otherwise without width. */
 export function measured(
   ours: number,
