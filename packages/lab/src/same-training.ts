@@ -37,28 +37,36 @@ export function takeTraining(
   const own = digest(experiment);
   const runs = dirname(run.path);
   for (const name of readdirSync(runs).sort()) {
-    const path = join(runs, name);
-    const other = name === basename(run.path) ? undefined : readExperiment(path);
-    if (other?.recipe !== experiment.recipe || trainingDigest(other, measuredAfter) !== wanted) continue;
-    // The same experiment in two folders is there to be compared.
-    if (digest(other) === own) continue;
-    const trained = RunDirectory.open(path, other, 'resume');
-    const checkpoint = trained.latestCheckpoint();
-    const before = trained.readJson<Environment>('environment.json');
-    if (checkpoint?.step !== nStep || before?.device !== device) continue;
-    run.writeText('metrics.jsonl', toJsonLines(trained.metrics()));
+    if (name === basename(run.path)) continue;
+    const found = readRun(join(runs, name), (other) => {
+      // The same experiment in two folders is there to be compared.
+      const same = other.recipe === experiment.recipe && trainingDigest(other, measuredAfter) === wanted;
+      return same && digest(other) !== own;
+    });
+    if (found?.checkpoint?.step !== nStep || found.environment?.device !== device) continue;
+    const { checkpoint, metrics, environment } = found;
+    run.writeText('metrics.jsonl', toJsonLines(metrics));
     run.writeCheckpoint(nStep, undefined, (folder) => cpSync(checkpoint.path, folder, { recursive: true }));
-    return { run: name, ...(before.commit !== undefined && { commit: before.commit }), seconds: before.seconds };
+    const { commit, seconds } = environment;
+    return { run: name, ...(commit !== undefined && { commit }), seconds };
   }
   return undefined;
 }
 
-/** The experiment of a folder; undefined when it is no run's, or cannot be read: then it is not to be taken from either. */
-function readExperiment(path: string): Experiment | undefined {
+/** What a folder holds when it is that of a wanted run; undefined as well when it cannot be read: then it is not to be taken from. */
+function readRun(path: string, isWanted: (experiment: Experiment) => boolean) {
   const file = join(path, 'experiment.json');
+  if (!existsSync(file)) return undefined;
   try {
-    const found = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Partial<Experiment> | null) : undefined;
-    return found?.recipe && found.evaluate ? (found as Experiment) : undefined;
+    const experiment = JSON.parse(readFileSync(file, 'utf8')) as Experiment;
+    if (!isWanted(experiment)) return undefined;
+    // It may be somebody else's: nothing is written there.
+    const run = RunDirectory.follow(path, experiment);
+    return {
+      checkpoint: run.latestCheckpoint(),
+      metrics: run.metrics(),
+      environment: run.readJson<Environment>('environment.json'),
+    };
   } catch {
     return undefined;
   }

@@ -106,6 +106,9 @@ describe('a run that trains what another one has trained', () => {
       writeFileSync(join(sandbox, 'runs', name, 'experiment.json'), text);
     }
     appendFileSync(join(sandbox, 'runs', 'file'), '');
+    // It trained the same, and nobody can tell where.
+    const torn = await run({ nProblem: 4 });
+    writeFileSync(join(torn.path, 'environment.json'), '{');
     const first = await run({});
     expect([first.code, first.environment.trained]).toEqual([0, undefined]);
     expect(existsSync(join(first.path, 'results.json'))).toBe(true);
