@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PhyslmError } from '@physlm/base';
 import type { Io } from './io.js';
-import { selfCommand } from './run-jobs.js';
+import { plainText, selfCommand } from './run-jobs.js';
 
 /** Kinds of data, as the subcommands of `physlm data` are called. */
 export type DataKind = 'cfg' | 'igsm' | 'knowledge';
@@ -80,6 +80,7 @@ class PartProcess {
     const [file, ...argv] = selfCommand(io);
     this.#child = spawn(file, [...argv, 'data-part', JSON.stringify(work)], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: plainText(process.env),
       // Ctrl-C is for the process that writes the file: this one ends with it.
       detached: true,
     });

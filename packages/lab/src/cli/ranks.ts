@@ -11,7 +11,7 @@ import { readExperiment, runRecipe } from '../run-recipe.js';
 import type { RankTeam } from '../training.js';
 import { exitCodes } from './exit-codes.js';
 import { type Io, recipesOf } from './io.js';
-import { selfCommand } from './run-jobs.js';
+import { plainText, selfCommand } from './run-jobs.js';
 
 /** What every rank does the same. */
 export interface RankFlags {
@@ -36,7 +36,7 @@ export function teamOf(worldSize: number, path: string, { device, threads, dataW
     const child = spawn(file, [...words, 'rank', resolve(path), ...flags], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {
-        ...process.env,
+        ...plainText(process.env),
         PHYSLM_RANK: String(rank),
         PHYSLM_WORLD_SIZE: String(worldSize),
         PHYSLM_RANKS_FOLDER: folder,

@@ -25,6 +25,11 @@ export function selfCommand(io: Io): readonly [string, ...string[]] {
   return io.self ?? [process.execPath, join(packageRoot(), 'bin', 'physlm.js')];
 }
 
+/** The environment of a process whose messages this one passes on: without colours. */
+export function plainText({ FORCE_COLOR: _, ...env }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...env, NO_COLOR: '1' };
+}
+
 /**
  * Makes runs of a manifest, some at a time, each by `physlm member` in a process of its own that writes into `log.txt` of
  * its run directory.
