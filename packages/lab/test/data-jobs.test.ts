@@ -2,21 +2,17 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { blocksOf, ROWS_OF_BLOCK } from '../src/cli/data-part.js';
 import { main } from '../src/cli/main.js';
+import { builtCli } from './built-cli.js';
 import { Captured } from './captured.js';
 
 const sandbox = mkdtempSync(join(tmpdir(), 'physlm-data-jobs-'));
 afterAll(() => rmSync(sandbox, { recursive: true, force: true }));
-const outDir = fileURLToPath(new URL('../.vitest/data-cli', import.meta.url));
-const self = [process.execPath, join(outDir, 'cli.mjs')] as const;
+let self: readonly [string, string];
 beforeAll(async () => {
-  const entry = { cli: fileURLToPath(new URL('../src/cli.ts', import.meta.url)) };
-  const options = { format: ['esm' as const], target: 'node20', silent: true, config: false as const, dts: false };
-  await build({ entry, outDir, ...options, shims: true, outExtension: () => ({ js: '.mjs' }) });
+  self = await builtCli('data-cli');
 }, 60_000);
 
 async function physlm(...argv: string[]) {

@@ -2,23 +2,19 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { openDevice } from '@physlm/model';
 import { RunDirectory } from '@physlm/train';
-import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { main } from '../src/cli/main.js';
 import { type Experiment, recipeNamed, runRecipe } from '../src/index.js';
+import { builtCli } from './built-cli.js';
 import { Captured } from './captured.js';
 
 const sandbox = mkdtempSync(join(tmpdir(), 'physlm-run-ranks-'));
 afterAll(() => rmSync(sandbox, { recursive: true, force: true }));
-const outDir = fileURLToPath(new URL('../.vitest/rank-cli', import.meta.url));
-const self = [process.execPath, join(outDir, 'cli.mjs')] as const;
+let self: readonly [string, string];
 beforeAll(async () => {
-  const entry = { cli: fileURLToPath(new URL('../src/cli.ts', import.meta.url)) };
-  const options = { format: ['esm' as const], target: 'node20', silent: true, config: false as const, dts: false };
-  await build({ entry, outDir, ...options, shims: true, outExtension: () => ({ js: '.mjs' }) });
+  self = await builtCli('rank-cli');
 }, 60_000);
 
 const parameters = { nPeople: 40, exposures: 5, dModel: 16, nLayer: 1 };
