@@ -157,7 +157,7 @@ export class StepProgram {
     return { lossSum, nTarget, gradNorm: this.#update.results.norm.item() };
   }
 
-  /** Nanoseconds for each kernel in one part of a step, on the windows of the last run. Changes weights as a step does. */
+  /** Nanoseconds for each kernel in one part of a step, on the windows of the last run where they were whole. Changes weights as a step does. */
   profile(): ReadonlyMap<string, number> {
     return new Map([...this.#slices(this.nCtx).run.profile(), ...this.#update.profile()]);
   }

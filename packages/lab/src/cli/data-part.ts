@@ -3,11 +3,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PhyslmError } from '@physlm/base';
+import type { DataCfgFlags } from './data-cfg.js';
+import type { DataIgsmFlags } from './data-igsm.js';
+import type { DataKnowledgeFlags } from './data-knowledge.js';
 import type { Io } from './io.js';
 import { plainText, selfCommand } from './run-jobs.js';
-
-/** Kinds of data, as the subcommands of `physlm data` are called. */
-export type DataKind = 'cfg' | 'igsm' | 'knowledge';
 
 /** Which blocks of rows a process makes: `part`, `part + parts`, … */
 export interface Part {
@@ -15,11 +15,14 @@ export interface Part {
   readonly parts: number;
 }
 
-/** What a process is told: the command's options, and its part. */
-export interface DataPart extends Part {
-  readonly kind: DataKind;
-  readonly flags: object;
-}
+/** A subcommand of `physlm data` with its options. */
+type DataCommand =
+  | { readonly kind: 'cfg'; readonly flags: DataCfgFlags }
+  | { readonly kind: 'igsm'; readonly flags: DataIgsmFlags }
+  | { readonly kind: 'knowledge'; readonly flags: DataKnowledgeFlags };
+
+/** Kinds of data, as these are called. */
+export type DataKind = DataCommand['kind'];
 
 /** Rows of a block: few enough to be kept for every process, many enough that none waits for another often. */
 export const ROWS_OF_BLOCK = 256;
@@ -36,11 +39,11 @@ export function* blocksOf(
 
 /** `physlm data-part`: the rows of a part to standard output. */
 export async function runDataPart(json: string, io: Io): Promise<number> {
-  const { kind, flags, part, parts } = JSON.parse(json) as DataPart;
-  const own = { ...flags, part: { part, parts } };
-  if (kind === 'cfg') return (await import('./data-cfg.js')).dataCfg(own as never, io);
-  if (kind === 'igsm') return (await import('./data-igsm.js')).dataIgsm(own as never, io);
-  return (await import('./data-knowledge.js')).dataKnowledge(own as never, io);
+  // The flags hold the part: see rowsOfJobs.
+  const { kind, flags } = JSON.parse(json) as DataCommand;
+  if (kind === 'cfg') return (await import('./data-cfg.js')).dataCfg(flags, io);
+  if (kind === 'igsm') return (await import('./data-igsm.js')).dataIgsm(flags, io);
+  return (await import('./data-knowledge.js')).dataKnowledge(flags, io);
 }
 
 /**
@@ -55,7 +58,10 @@ export async function* rowsOfJobs(
   { count, jobs, io }: { readonly count: number; readonly jobs: number; readonly io: Io },
 ): AsyncGenerator<{ readonly text: string; readonly nRow: number }, undefined, void> {
   const parts = Math.min(jobs, Math.ceil(count / ROWS_OF_BLOCK));
-  const processes = Array.from({ length: parts }, (_, part) => new PartProcess({ kind, flags, part, parts }, io));
+  const processes = Array.from(
+    { length: parts },
+    (_, part) => new PartProcess({ kind, flags: { ...flags, part: { part, parts } } }, io),
+  );
   try {
     for (let from = 0, block = 0; from < count; from += ROWS_OF_BLOCK, block++) {
       const nRow = Math.min(ROWS_OF_BLOCK, count - from);
@@ -76,7 +82,7 @@ class PartProcess {
   #text = '';
   #complaint = '';
 
-  constructor(work: DataPart, io: Io) {
+  constructor(work: { readonly kind: DataKind; readonly flags: object }, io: Io) {
     const [file, ...argv] = selfCommand(io);
     this.#child = spawn(file, [...argv, 'data-part', JSON.stringify(work)], {
       stdio: ['ignore', 'pipe', 'pipe'],

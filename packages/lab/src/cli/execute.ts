@@ -131,5 +131,6 @@ export async function execute(options: ExecuteOptions, io: Io): Promise<Executed
     progress.stop();
     interrupt.release();
     lock.release();
+    team?.release();
   }
 }

@@ -20,11 +20,16 @@ export interface RankFlags {
   readonly dataWorkers?: number | undefined;
 }
 
+/** A team whose folder of meeting is to be removed. */
+export interface OwnTeam extends RankTeam {
+  release(): void;
+}
+
 /**
  * The team of rank 0, this process, for the run in `path`: the others are processes of `physlm rank`. On `cuda` each is shown one of
  * the GPUs that this process sees, this one too, so that no device may have been opened before.
  */
-export function teamOf(worldSize: number, path: string, { device, threads, dataWorkers }: RankFlags, io: Io): RankTeam {
+export function teamOf(worldSize: number, path: string, { device, threads, dataWorkers }: RankFlags, io: Io): OwnTeam {
   const folder = mkdtempSync(join(tmpdir(), 'physlm-ranks-'));
   const gpu = gpuOf(io.env.CUDA_VISIBLE_DEVICES);
   if (device === 'cuda') process.env.CUDA_VISIBLE_DEVICES = gpu(0);
@@ -61,11 +66,11 @@ export function teamOf(worldSize: number, path: string, { device, threads, dataW
     plan: { rank: 0, worldSize, folder },
     call() {
       const others = Promise.all(Array.from({ length: worldSize - 1 }, (_, i) => start(i + 1)));
-      const ended = others.then((complaints) => {
-        rmSync(folder, { recursive: true, force: true });
-        return complaints.find((complaint) => complaint !== undefined);
-      });
+      const ended = others.then((complaints) => complaints.find((complaint) => complaint !== undefined));
       return { ended: () => ended };
+    },
+    release() {
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }
