@@ -165,6 +165,16 @@ def bench_product(M, N, K, form):
     row(f"product {form}", f"{M}x{N}x{K}", time_ours(calls), seconds, 2.0 * M * N * K, "TFLOPS", note)
 
 
+def bench_weights(M, d, layers):
+    """The gradients of all weights of a few layers from M rows: ours in one call, PyTorch's one by one."""
+    shapes = [(3 * d, d), (d, d), (4 * d, d), (d, 4 * d)] * layers
+    rows = [(bf(M, K), bf(M, N), torch.empty(N, K, device=DEVICE)) for N, K in shapes]
+    ins, outs = [of(t) for x, dy, _ in rows for t in (x, dy)], [of(dw) for _, _, dw in rows]
+    calls = [lib.call("linearWeights_backward", ins, outs) for _ in range(CALLS)]
+    seconds, note = by_torch(time_torch, lambda _: [torch.mm(dy.T, x) for x, dy, _ in rows])
+    row(f"weights of {layers} layers", f"{M}x{d}", time_ours(calls), seconds, 24.0 * M * d * d * layers, "TFLOPS", note)
+
+
 def bench_attention(B, T, H, K):
     P, scale = 3 * H * K, K**-0.5
     s = sets(lambda: (bf(B, T, P), bf(B, T, H * K)), 2 * B * T * P)
@@ -331,6 +341,7 @@ def products():
     cases = [(49152, N, K, form) for form in forms for N, K in sizes if form not in fits or fits[form](N, K)]
     cases += [(8192, 8192, 8192, "forward"), *((4096, 256, 256, form) for form in ("forward", "dx", "dw")), (8192, 50304, 768, "forward")]
     each(bench_product, cases, [(64, 32, 16, form) for form in forms])
+    each(bench_weights, [(49152, 768, 3), (4096, 256, 4)], [(64, 32, 2)])
 
 
 def heads():

@@ -115,6 +115,19 @@ def check_tails(R, I, O):
         expect(f"linearSiluGate {label}", got, a / (1 + np.exp(-a)) * u, 2 * BOUND["bf16"])  # may round the gates first
 
 
+def check_weights(*layers):
+    """Gradients of several weights in one call, of normal numbers and exactly of whole ones. A layer is R, I, O."""
+    label = " ".join(f"{R}x{I}x{O}" for R, I, O in layers)
+    for whole in (False, True):
+        draw = (lambda *shape: rng.integers(-4, 5, shape).astype(np.float32)) if whole else normal
+        pairs = [(draw(R, I), draw(R, O)) for R, I, O in layers]
+        ins = [(rows, "bf16") for pair in pairs for rows in pair]
+        results = run("linearWeights_backward", ins, [((O, I), "f32") for _, I, O in layers])
+        for i, ((x, dy), dw) in enumerate(zip(pairs, results)):
+            what = f"linearWeights {i} of {label}{' in whole numbers' if whole else ''}"
+            expect(what, dw, rounded(dy).T @ rounded(x), 0 if whole else 2e-5)
+
+
 def turned(x, positions, heads, K, D, base, direction):
     """Rotary positions in doubles: x [B, T, P], the first `heads` heads of K, pairs (i, i + D/2)."""
     y, half = x.copy(), D // 2
@@ -258,6 +271,9 @@ def check_bits(repeats):
             "linearBias_backward",
             [(x, "bf16"), (w, "bf16"), (dy, "bf16")],
             [((R, I), "bf16"), ((O, I), "f32"), ((O,), "f32")],
+        ),
+        "linearWeights_backward": lambda: run(
+            "linearWeights_backward", [(x, "bf16"), (dy, "bf16"), (dy, "bf16"), (x, "bf16")], [((O, I), "f32"), ((I, O), "f32")]
         ),
         "embedding_backward": lambda: run("embedding_backward", [(ids, "i32"), (dy, "bf16")], [((7, O), "f32")]),
     }
@@ -485,6 +501,13 @@ def epilogue():
     each(check_rotary, TURNS[:1] if part.small else TURNS)
 
 
+def weights():
+    few = [(130, 64, 72), (70, 40, 136), (65, 12, 64)]
+    many = [few, [(1100, 192, 128), (1030, 192, 200), (600, 192, 128)], [(64, 32, 64)] * 35]
+    gpt2 = [(4096, 768, 2304), (4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768)]
+    each(check_weights, [few] if part.small else [*many, gpt2])
+
+
 def epilogue_again():
     """With all families that passed."""
     epilogue()
@@ -561,9 +584,10 @@ def describe():
 
 
 if __name__ == "__main__":
-    hopper = [gemm, epilogue, attention_forward, attention_backward]
+    hopper = [gemm, epilogue, weights, attention_forward, attention_backward]
     names = [work.__name__ for work in hopper]
-    # The epilogues are those of the same products.
-    others = {name: " ".join(n for n in names if n != name and (name, n) != ("epilogue", "gemm")) for name in names}
+    # The epilogues and the gradients of weights are those of the same products.
+    same = (("epilogue", "gemm"), ("weights", "gemm"))
+    others = {name: " ".join(n for n in names if n != name and (name, n) not in same) for name in names}
     works = [*hopper, linear, epilogue_again, heads, rows, losses, embeddings, optimizer, bits, positions, decoding]
     run_families(__doc__, {work.__name__: (family(work), 90) for work in works}, describe, others)

@@ -18,12 +18,13 @@ class Entry(c.Structure):
         ("n_out", c.c_int32),
         ("n_attrs", c.c_int32),
         ("bf16", c.c_uint32),
+        ("repeats", c.c_int32),
         ("run", c.c_void_p),
     ]
 
 
 class Call(c.Structure):
-    _fields_ = [("kernel", c.c_int32), ("tensors", c.POINTER(Tensor)), ("attrs", c.POINTER(c.c_double))]
+    _fields_ = [("kernel", c.c_int32), ("n_sets", c.c_int32), ("tensors", c.POINTER(Tensor)), ("attrs", c.POINTER(c.c_double))]
 
 
 class Functions(c.Structure):
@@ -34,7 +35,7 @@ class Functions(c.Structure):
         ("description", c.CFUNCTYPE(c.c_char_p)),
         ("manifest", c.CFUNCTYPE(c.POINTER(Entry), c.POINTER(c.c_int32))),
         ("last_error", c.CFUNCTYPE(c.c_char_p)),
-        ("check", c.CFUNCTYPE(c.c_int32, c.c_int32, c.POINTER(Tensor), c.POINTER(Tensor))),
+        ("check", c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32, c.POINTER(Tensor), c.POINTER(Tensor))),
         ("run", c.CFUNCTYPE(c.c_int32, c.POINTER(Call), c.c_int32, c.POINTER(c.c_void_p), c.POINTER(c.c_int32))),
         ("profile", c.c_void_p),
         ("drop_replay", c.CFUNCTYPE(None, c.c_void_p)),
@@ -53,14 +54,15 @@ class Library:
         lib = c.CDLL(path)
         lib.physlm_cuda_library.restype = c.POINTER(Functions)
         self.f = lib.physlm_cuda_library().contents
-        if self.f.abi_version != 3:
-            raise SystemExit(f"{path} has ABI version {self.f.abi_version}, expected 3")
+        if self.f.abi_version != 4:
+            raise SystemExit(f"{path} has ABI version {self.f.abi_version}, expected 4")
         why = self.f.unavailable()
         if why:
             raise SystemExit(f"{path}: {why.decode()}")
         n = c.c_int32()
         entries = self.f.manifest(c.byref(n))
         self.kernels = {entries[i].name.decode().removesuffix("_cuda"): i for i in range(n.value)}
+        self.n_in = [entries[i].n_in for i in range(n.value)]
 
     def description(self):
         return self.f.description().decode()
@@ -69,13 +71,14 @@ class Library:
         raise RuntimeError(f"{what}: {self.f.last_error().decode()}")
 
     def call(self, name, ins, outs, attrs=()):
-        """One kernel call; keep the result as long as it may run."""
+        """One kernel call, of several sets of tensors where the kernel repeats; keep the result as long as it may run."""
         tensors = (Tensor * (len(ins) + len(outs)))(*ins, *outs)
         values = (c.c_double * max(1, len(attrs)))(*attrs)
         kernel = self.kernels[name]
-        if self.f.check(kernel, tensors, c.cast(c.addressof(tensors) + len(ins) * c.sizeof(Tensor), c.POINTER(Tensor))):
+        n_sets = len(ins) // max(1, self.n_in[kernel]) or 1
+        if self.f.check(kernel, n_sets, tensors, c.cast(c.addressof(tensors) + len(ins) * c.sizeof(Tensor), c.POINTER(Tensor))):
             self.fail(name)
-        call = Call(kernel, tensors, values)
+        call = Call(kernel, n_sets, tensors, values)
         call.keep = (tensors, values, name)
         return call
 

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define PHYSLM_ABI_VERSION 3
+#define PHYSLM_ABI_VERSION 4
 #define PHYSLM_MAX_RANK 6
 #define PHYSLM_GROUP_ID_BYTES 128
 
@@ -39,7 +39,8 @@ typedef struct {
   int32_t n_in;
   int32_t n_out;
   int32_t n_attrs;
-  uint32_t bf16;  // bit i: tensor i, inputs before outputs, may be bf16 instead of f32
+  uint32_t bf16;    // bit i: tensor i, inputs before outputs, may be bf16 instead of f32
+  int32_t repeats;  // 1: a call may do the same for several sets of n_in inputs and n_out outputs; all inputs come first
   physlm_kernel run;
 } physlm_kernel_entry;
 
@@ -48,6 +49,7 @@ typedef struct {
 // One kernel call of a plan: inputs before outputs. Both arrays stay where they are as long as the plan lives.
 typedef struct {
   int32_t kernel;
+  int32_t n_sets;  // 1 unless the kernel repeats
   physlm_tensor* tensors;
   const double* attrs;
 } physlm_call;
@@ -65,8 +67,8 @@ typedef struct {
   const char* (*description)(void);
   const physlm_kernel_entry* (*manifest)(int32_t* n);
   const char* (*last_error)(void);
-  // Dtypes, shapes, nulls and overlaps against the kernel's signature.
-  int32_t (*check)(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out);
+  // Dtypes, shapes, nulls and overlaps against the kernel's signature, for `n_sets` sets of its tensors.
+  int32_t (*check)(int32_t kernel, int32_t n_sets, const physlm_tensor* in, const physlm_tensor* out);
   // Runs the calls in order; `failed` receives the index of the one that failed, or -1 when none can be named. `replay`
   // belongs to the plan and starts as NULL; a NULL pointer means that the calls will not come again. A library with
   // `synchronize` may return before the work is done.

@@ -29,6 +29,9 @@ napi_value manifest(napi_env env, napi_callback_info info) {
     napi_set_named_property(env, entry, "nOut", number(env, entries[i].n_out));
     napi_set_named_property(env, entry, "nAttr", number(env, entries[i].n_attrs));
     napi_set_named_property(env, entry, "bf16", number(env, entries[i].bf16));
+    napi_value repeats;
+    napi_get_boolean(env, entries[i].repeats != 0, &repeats);
+    napi_set_named_property(env, entry, "repeats", repeats);
     napi_set_element(env, list, i, entry);
   }
   return list;

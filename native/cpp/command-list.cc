@@ -47,10 +47,14 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
       return fail(env, "[command %d] expected a kernel index from 0 to %d, got %g", index, n_kernels - 1, reader.bad());
     const physlm_kernel_entry& entry = manifest[kernel];
     const char* name = entry.name;
-    if (!reader.whole(entry.n_in, entry.n_in, &n_in))
+    if (!reader.whole(entry.n_in, entry.repeats ? INT32_MAX : entry.n_in, &n_in))
       return fail(env, "[command %d: %s] expected %d inputs, got %g", index, name, entry.n_in, reader.bad());
-    if (!reader.whole(entry.n_out, entry.n_out, &n_out))
-      return fail(env, "[command %d: %s] expected %d outputs, got %g", index, name, entry.n_out, reader.bad());
+    if (entry.repeats && n_in % entry.n_in)
+      return fail(env, "[command %d: %s] expected a multiple of %d inputs, got %lld", index, name, entry.n_in, (long long)n_in);
+    const int32_t n_sets = entry.repeats ? (int32_t)n_in / entry.n_in : 1;
+    const double n_outputs = (double)n_sets * entry.n_out;
+    if (!reader.whole(n_outputs, n_outputs, &n_out))
+      return fail(env, "[command %d: %s] expected %.0f outputs, got %g", index, name, n_outputs, reader.bad());
     if (!reader.whole(entry.n_attrs, entry.n_attrs, &n_attrs))
       return fail(env, "[command %d: %s] expected %d attributes, got %g", index, name, entry.n_attrs, reader.bad());
     const size_t first = plan.tensors.size();
@@ -100,14 +104,14 @@ bool parse(napi_env env, Plan& plan, const double* words, size_t count) {
     }
     if (!reader.has((size_t)n_attrs))
       return fail(env, "[command %d: %s] expected %d attributes, got the end of the list", index, name, (int)n_attrs);
-    plan.commands.push_back({(int32_t)kernel, (uint32_t)first, (uint32_t)plan.attrs.size()});
+    plan.commands.push_back({(int32_t)kernel, n_sets, (uint32_t)first, (uint32_t)plan.attrs.size()});
     for (int64_t a = 0; a < n_attrs; a++) plan.attrs.push_back(reader.number());
-    if (library.check((int32_t)kernel, &plan.tensors[first], &plan.tensors[first + n_in]))
+    if (library.check((int32_t)kernel, n_sets, &plan.tensors[first], &plan.tensors[first + n_in]))
       return fail(env, "[command %d: %s]%s", index, name, library.last_error());
   }
   plan.calls.clear();
   for (const Command& command : plan.commands)
-    plan.calls.push_back({command.kernel, plan.tensors.data() + command.tensors, plan.attrs.data() + command.attrs});
+    plan.calls.push_back({command.kernel, command.n_sets, plan.tensors.data() + command.tensors, plan.attrs.data() + command.attrs});
   return true;
 }
 

@@ -11,6 +11,7 @@
 
 struct Command {
   int32_t kernel;
+  int32_t n_sets;
   uint32_t tensors;  // index of the first, inputs then outputs
   uint32_t attrs;
 };

@@ -100,8 +100,8 @@ int physlm_set_isa(const char* name) {
   return 1;
 }
 
-int32_t physlm_check(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out) {
-  return physlm_check_signature(kSignatures[kernel], in, out);
+int32_t physlm_check(int32_t kernel, int32_t n_sets, const physlm_tensor* in, const physlm_tensor* out) {
+  return physlm_check_signature(kSignatures[kernel], n_sets, in, out);
 }
 
 const physlm_kernel_entry* physlm_manifest(int32_t* n) {
@@ -125,9 +125,10 @@ int32_t run_calls(const physlm_call* calls, int32_t n_calls, physlm_replay**, in
   int32_t n;
   const physlm_kernel_entry* entries = physlm_manifest(&n);
   for (int32_t i = 0; i < n_calls; i++) {
-    const physlm_kernel_entry& entry = entries[calls[i].kernel];
-    const int32_t status = entry.run(calls[i].tensors, entry.n_in, calls[i].tensors + entry.n_in, entry.n_out,
-                                     calls[i].attrs, entry.n_attrs, nullptr);
+    const physlm_call& call = calls[i];
+    const physlm_kernel_entry& entry = entries[call.kernel];
+    const int32_t n_in = call.n_sets * entry.n_in, n_out = call.n_sets * entry.n_out;
+    const int32_t status = entry.run(call.tensors, n_in, call.tensors + n_in, n_out, call.attrs, entry.n_attrs, nullptr);
     if (status) {
       *failed = i;
       return status;

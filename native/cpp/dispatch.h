@@ -14,7 +14,7 @@ int physlm_set_isa(const char* name);
 const physlm_library* physlm_cpu_library(void);
 // The kernels, in manifest order; the table changes with the instruction set.
 const physlm_kernel_entry* physlm_manifest(int32_t* n);
-int32_t physlm_check(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out);
+int32_t physlm_check(int32_t kernel, int32_t n_sets, const physlm_tensor* in, const physlm_tensor* out);
 // The reason of the last non-zero status on this thread.
 const char* physlm_last_error(void);
 

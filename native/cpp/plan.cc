@@ -30,7 +30,8 @@ void make_lanes(Plan& plan) {
     plan.lane_tensors.insert(plan.lane_tensors.end(), plan.tensors.begin(), plan.tensors.end());
   for (int lane = 0; lane < plan.lanes; lane++)
     for (const Command& command : plan.commands)
-      plan.lane_calls.push_back({command.kernel, plan.lane_tensors.data() + lane * plan.tensors.size() + command.tensors,
+      plan.lane_calls.push_back({command.kernel, command.n_sets,
+                                 plan.lane_tensors.data() + lane * plan.tensors.size() + command.tensors,
                                  plan.attrs.data() + command.attrs});
 }
 

@@ -45,36 +45,22 @@ int32_t bind(Binding& binding, const char* role, int index, const char* axes, in
   return PHYSLM_OK;
 }
 
-}  // namespace
-
-physlm_kernel_entry physlm_entry_of(const physlm_signature& signature, physlm_kernel run) {
-  physlm_kernel_entry entry = {signature.name, 0, 0, signature.n_attrs, 0, run};
-  bool output = false;
-  for (const char* s = signature.axes; *s; s++) {
-    if (*s == '>') output = true;
-    if (*s != 'f' && *s != 'h' && *s != 'i') continue;
-    if (*s == 'h') entry.bf16 |= 1u << (entry.n_in + entry.n_out);
-    (output ? entry.n_out : entry.n_in)++;
-  }
-  return entry;
-}
-
-int32_t physlm_check_signature(const physlm_signature& signature, const physlm_tensor* in, const physlm_tensor* out) {
+// Checks one set of tensors: inputs from `first_in` on, outputs from `first_out` on.
+int32_t check_set(const char* axes, const physlm_tensor* in, int first_in, const physlm_tensor* out, int first_out) {
   Binding binding;
   for (int64_t& size : binding.size) size = -1;
   const char* role = "input";
   const physlm_tensor* tensors = in;
-  int index = 0, n_in = 0;
-  for (const char* s = signature.axes; *s;) {
-    if (*s == ' ') {
+  int index = first_in;
+  for (const char* s = axes; *s;) {
+    if (*s == ' ' || *s == '*') {
       s++;
       continue;
     }
     if (*s == '>') {
-      n_in = index;
       role = "output";
       tensors = out;
-      index = 0;
+      index = first_out;
       s++;
       continue;
     }
@@ -96,7 +82,30 @@ int32_t physlm_check_signature(const physlm_signature& signature, const physlm_t
     index++;
     s += n_axes;
   }
-  const int n_out = index;
+  return PHYSLM_OK;
+}
+
+}  // namespace
+
+physlm_kernel_entry physlm_entry_of(const physlm_signature& signature, physlm_kernel run) {
+  physlm_kernel_entry entry = {signature.name, 0, 0, signature.n_attrs, 0, 0, run};
+  bool output = false;
+  for (const char* s = signature.axes; *s; s++) {
+    if (*s == '>') output = true;
+    if (*s == '*') entry.repeats = 1;
+    if (*s != 'f' && *s != 'h' && *s != 'i') continue;
+    if (*s == 'h') entry.bf16 |= 1u << (entry.n_in + entry.n_out);
+    (output ? entry.n_out : entry.n_in)++;
+  }
+  return entry;
+}
+
+int32_t physlm_check_signature(const physlm_signature& signature, int32_t n_sets, const physlm_tensor* in,
+                               const physlm_tensor* out) {
+  const physlm_kernel_entry entry = physlm_entry_of(signature, nullptr);
+  for (int32_t set = 0; set < n_sets; set++)
+    if (const int32_t status = check_set(signature.axes, in, set * entry.n_in, out, set * entry.n_out)) return status;
+  const int n_in = n_sets * entry.n_in, n_out = n_sets * entry.n_out;
   for (int o = 0; o < n_out; o++) {
     if (!out[o].data) continue;
     const char* begin = (const char*)out[o].data;

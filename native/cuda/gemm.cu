@@ -4,6 +4,8 @@
 // f32: 64×64 tiles, 4×4 elements a thread. bf16: 128×128×64 tiles, eight warps of 64×32, mma.m16n8k16, three stages of
 // cp.async. Tiles lie in shared memory as they lie in global memory, 16-byte chunks permuted by row so that ldmatrix has no
 // bank conflicts; nothing is ever transposed but by ldmatrix.trans.
+#include <vector>
+
 #include "chains.h"
 #include "gemm.h"
 #include "tiles.h"
@@ -225,4 +227,17 @@ int32_t multiply(const Product& p) {
   }
   add_splits(p, splits);
   return p.sums ? sum_rows(p.c, p.M, p.N, {p.sums, 0}) : PHYSLM_OK;
+}
+
+int32_t multiply_all(const Product* products, int n) {
+  std::vector<Product> together;
+  for (int i = 0; i < n; i++) {
+    if (products[i].M == 0 || products[i].N == 0) continue;
+    if (n > 1 && suits_group_sm90(products[i])) {
+      together.push_back(products[i]);
+    } else if (int32_t status = multiply(products[i])) {
+      return status;
+    }
+  }
+  return multiply_sm90_all(together.data(), (int)together.size());
 }

@@ -39,6 +39,8 @@ struct Product {
   Turn turn = {};
 };
 
+/** Products that do not depend on each other, where it can be in one launch. A status. */
+int32_t multiply_all(const Product* products, int n);
 /** Starts the kernels. f32 throughout when both operands are f32; bf16 on tensor cores, f32 sums, when one is bf16. A status. */
 int32_t multiply(const Product& product);
 
@@ -48,6 +50,10 @@ int32_t multiply(const Product& product);
 bool suits_sm90(const Product& product);
 /** Starts the kernels for Hopper. A status. */
 int32_t multiply_sm90(const Product& product);
+/** Whether multiply_sm90_all takes it: what multiply_sm90 takes, both operands turned, f32 results without a tail. */
+bool suits_group_sm90(const Product& product);
+/** Starts the kernels for Hopper, one launch for up to 32 products. A status. */
+int32_t multiply_sm90_all(const Product* products, int n);
 
 /** Chains that the sum over k is cut into, each `depth` long but the last, and their memory; by shape alone. */
 struct Splits {

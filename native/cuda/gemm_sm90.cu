@@ -9,8 +9,12 @@
 // ahead; sums of columns (bias gradients) are taken for each tile, and a second kernel adds the tiles in order. Where a tile
 // gates, its left half are columns of a, its right half the same columns of b.
 //
+// A launch has one product (One) or several that only share the multiprocessors (Group): gradients of weights, each of which
+// alone would leave most of them idle.
+//
 // Stage s is full when its bytes have come (barrier full[s]), empty when the four warps that read it have arrived
 // (empty[s]). Step `at` of the block uses stage at % kStages in round at / kStages.
+#include "chains.h"
 #include "gemm.h"
 
 namespace {
@@ -142,24 +146,67 @@ DEVICE void finish_gate(const Product& p, int m, int n, const float* from_a, con
   store(p.y, to, a);
 }
 
-/** Which tile, and which part of its sum, job j is. */
+/** Which tile of which product, and which part of its sum. */
 struct Job {
-  int m0, n0, k0, split, steps;
+  int member, m0, n0, k0, split, steps;
 };
-template <int kN, Tail kTail>
-DEVICE Job job_at(int j, const Product& p, int64_t depth) {
-  constexpr int kWide = kColumns<kN, kTail>;
-  const int N = kTail == kGate ? (int)p.N / 2 : (int)p.N, K = (int)p.K;
-  const int tiles_m = ((int)p.M + kM - 1) / kM, tiles_n = (N + kWide - 1) / kWide, tiles = tiles_m * tiles_n;
+/** Job j of an M×N result in tiles of kWide columns whose sums over K are cut into chains of `depth`. */
+template <int kWide>
+DEVICE Job job_at(int j, int M, int N, int K, int depth) {
+  const int tiles_m = (M + kM - 1) / kM, tiles_n = (N + kWide - 1) / kWide, tiles = tiles_m * tiles_n;
   const TileAt<int> tile = tile_at(j % tiles, tiles_m, tiles_n);
-  const int split = j / tiles, k0 = split * (int)depth, end = K - k0 > (int)depth ? k0 + (int)depth : K;
-  return {tile.m * kM, tile.n * kWide, k0, split, (end - k0 + kK - 1) / kK};
+  const int split = j / tiles, k0 = split * depth, end = K - k0 > depth ? k0 + depth : K;
+  return {0, tile.m * kM, tile.n * kWide, k0, split, (end - k0 + kK - 1) / kK};
 }
 
-template <int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
-__global__ void __launch_bounds__(kThreads, 1)
-    multiply_wgmma(const __grid_constant__ gpu::TensorMap map_a, const __grid_constant__ gpu::TensorMap map_b, Product p,
-                   int64_t depth, int jobs, float* partial, float* tile_sums, int wide) {
+/** A launch of one product. */
+template <int kN, Tail kTail>
+struct One {
+  gpu::TensorMap map_a, map_b;
+  Product p;
+  float *partial, *tile_sums;
+  int depth, jobs, wide;
+  DEVICE Job job(int j) const {
+    return job_at<kColumns<kN, kTail>>(j, (int)p.M, kTail == kGate ? (int)p.N / 2 : (int)p.N, (int)p.K, depth);
+  }
+  DEVICE const gpu::TensorMap& a(const Job&) const { return map_a; }
+  DEVICE const gpu::TensorMap& b(const Job&) const { return map_b; }
+  DEVICE const Product& product(const Job&) const { return p; }
+  DEVICE float* chains(const Job&) const { return partial; }
+};
+
+/** Products of one launch; their parameters must fit into those of a kernel, 32,764 bytes. */
+constexpr int kMembers = 32;
+struct Member {
+  gpu::TensorMap a, b;
+  float *c, *partial;
+  int M, N, K, depth, chains, first;  // first: its first job
+};
+template <int kN>
+struct Group {
+  Member members[kMembers];
+  int count, jobs;
+  static constexpr float* tile_sums = nullptr;
+  static constexpr int wide = 1;
+  DEVICE Job job(int j) const {
+    int i = 0;
+    while (i + 1 < count && members[i + 1].first <= j) i++;
+    const Member& m = members[i];
+    Job job = job_at<kN>(j - m.first, m.M, m.N, m.K, m.depth);
+    job.member = i;
+    return job;
+  }
+  DEVICE const gpu::TensorMap& a(const Job& job) const { return members[job.member].a; }
+  DEVICE const gpu::TensorMap& b(const Job& job) const { return members[job.member].b; }
+  DEVICE Product product(const Job& job) const {
+    const Member& m = members[job.member];
+    return {m.M, m.N, m.K, {}, {}, nullptr, {m.c, 0}, {}};
+  }
+  DEVICE float* chains(const Job& job) const { return members[job.member].partial; }
+};
+
+template <class Work, int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
+__global__ void __launch_bounds__(kThreads, 1) multiply_wgmma(const __grid_constant__ Work work) {
 #ifdef PHYSLM_SM90
   constexpr int kCount = kStages<kN>;
   char* stages = gpu::shared<char>();
@@ -183,8 +230,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     gpu::registers_down<24>();
     if (threadIdx.x > 0) return;
     int at = 0;
-    for (int j = blockIdx.x; j < jobs; j += gridDim.x) {
-      const Job job = job_at<kN, kTail>(j, p, depth);
+    for (int j = blockIdx.x; j < work.jobs; j += gridDim.x) {
+      const Job job = work.job(j);
+      const gpu::TensorMap &map_a = work.a(job), &map_b = work.b(job);
       for (int step = 0; step < job.steps; step++, at++) {
         const int stage = at % kCount, k = job.k0 + step * kK;
         char* const a = stages + stage * kStageBytes<kN>;
@@ -200,7 +248,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           for (int i = 0; i < kN / 64; i++) gpu::tensor_load(b + i * 8192, map_b, job.n0 + 64 * i, k, full + stage);
         } else {
           gpu::tensor_load(b, map_b, k, job.n0, full + stage);
-          if (kTail == kGate) gpu::tensor_load(b + kN / 2 * kK * 2, map_b, k, (int)p.N / 2 + job.n0, full + stage);
+          if (kTail == kGate) gpu::tensor_load(b + kN / 2 * kK * 2, map_b, k, (int)work.product(job).N / 2 + job.n0, full + stage);
         }
       }
     }
@@ -213,12 +261,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (mine == 1) gpu::named_arrive(1, 256);  // group 0 of the two begins
   const Queue<kTail> queue = {queues + (warp_index() - 4) * kQueueBytes + lane * 16};
   int at = 0, turn = 0;
-  for (int j = blockIdx.x; j < jobs; j += gridDim.x, turn ^= 1) {
-    const Job job = job_at<kN, kTail>(j, p, depth);
+  for (int j = blockIdx.x; j < work.jobs; j += gridDim.x, turn ^= 1) {
+    const Job job = work.job(j);
     if (turn != mine) {
       at += job.steps;
       continue;
     }
+    const auto& p = work.product(job);
+    float* const partial = work.chains(job);
     // Rows 16·warp… of both halves are this warp's; turn u / 32 of a slice stores row u / 4.
     const auto row_of = [&](int row) { return job.m0 + (row >= 16 ? 64 : 0) + 16 * warp + row % 16; };
 #pragma unroll
@@ -277,7 +327,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           if (kTail == kTurn) {
             finish_turn(p, m, n, from);
           } else if (!partial) {
-            finish_eight(p, m, n, from, wide, queue, u / kWarp);
+            finish_eight(p, m, n, from, work.wide, queue, u / kWarp);
           } else {
 #pragma unroll 1
             for (int e = 0; e < 8; e++)
@@ -289,7 +339,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         else
           queue.fetch(p, u / kWarp, row_of((row + 8 * Queue<kTail>::depth) % 32), n + kSlice, !partial && c0 + kSlice < kN);
       }
-      if (kTail == kSlope && tile_sums) {
+      if (kTail == kSlope && work.tile_sums) {
         gpu::sync_warp();
         float sum = 0;
 #pragma unroll 8
@@ -297,15 +347,29 @@ __global__ void __launch_bounds__(kThreads, 1)
         columns[(warp_index() - 4) * kN + c0 + lane] = sum;
       }
     }
-    if (kTail == kSlope && tile_sums) {
+    if (kTail == kSlope && work.tile_sums) {
       // Nobody writes the sums of the next tile before all have passed the barrier of its main loop.
       gpu::named_sync(3 + mine, 128);
       const float* const from = columns + 4 * mine * kN;
       for (int n = threadIdx.x % 128; n < kN && job.n0 + n < p.N; n += 128)
-        tile_sums[(int64_t)(job.m0 / kM) * p.N + job.n0 + n] = from[n] + from[kN + n] + from[2 * kN + n] + from[3 * kN + n];
+        work.tile_sums[(int64_t)(job.m0 / kM) * p.N + job.n0 + n] = from[n] + from[kN + n] + from[2 * kN + n] + from[3 * kN + n];
     }
   }
 #endif
+}
+
+/** Adds the chains of member blockIdx.y in order. */
+template <int kN>
+__global__ void __launch_bounds__(256) add_members(const __grid_constant__ Group<kN> group) {
+  const Member& m = group.members[blockIdx.y];
+  const uint32_t n = (uint32_t)m.M * (uint32_t)m.N, i = (blockIdx.x * 256 + threadIdx.x) * 4;  // few tiles: it fits
+  if (!m.partial || i >= n) return;
+  float4 total = reinterpret_cast<const float4*>(m.partial)[i / 4];
+  for (int s = 1; s < m.chains; s++) {
+    const float4 more = reinterpret_cast<const float4*>(m.partial + (int64_t)s * n)[i / 4];
+    total.x += more.x, total.y += more.y, total.z += more.z, total.w += more.w;
+  }
+  reinterpret_cast<float4*>(m.c)[i / 4] = total;
 }
 
 int32_t map_of(const Operand& o, int64_t rows, int64_t K, int tile, gpu::TensorMap* map) {
@@ -324,22 +388,23 @@ bool in_eights(const Product& p) {
 
 template <int kN, bool kTurnedA, bool kTurnedB, Tail kTail>
 int32_t multiply_as(const Product& p) {
-  gpu::TensorMap a, b;
-  if (int32_t status = map_of(p.a, p.M, p.K, kM, &a)) return status;
-  if (int32_t status = map_of(p.b, p.N, p.K, kColumns<kN, kTail>, &b)) return status;
+  One<kN, kTail> work;
+  if (int32_t status = map_of(p.a, p.M, p.K, kM, &work.map_a)) return status;
+  if (int32_t status = map_of(p.b, p.N, p.K, kColumns<kN, kTail>, &work.map_b)) return status;
   const int64_t N = kTail == kGate ? p.N / 2 : p.N, tiles_m = ceil_div(p.M, kM), tiles = tiles_m * ceil_div(N, kColumns<kN, kTail>);
   Splits splits = {1, most(kK, ceil_div(p.K, kK) * kK), nullptr};
   if (kTail != kGate && kTail != kTurn)
     if (int32_t status = split(p, tiles, kK, &splits)) return status;
-  const int wide = in_eights(p);
   float* tile_sums = nullptr;
   if (p.sums && splits.count == 1) {
     tile_sums = static_cast<float*>(scratch(kSlotPartial, tiles_m * p.N * sizeof(float)));
     if (!tile_sums) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for sums of columns");
   }
-  const int64_t jobs = tiles * splits.count;
-  start(multiply_wgmma<kN, kTurnedA, kTurnedB, kTail>, dim3((unsigned)least(jobs, platform_multiprocessors())), kThreads,
-        kSharedBytes<kN>, a, b, p, splits.depth, (int)jobs, splits.partial, tile_sums, wide);
+  work.p = p;
+  work.partial = splits.partial, work.tile_sums = tile_sums;
+  work.depth = (int)splits.depth, work.jobs = (int)(tiles * splits.count), work.wide = in_eights(p);
+  start(multiply_wgmma<One<kN, kTail>, kN, kTurnedA, kTurnedB, kTail>, dim3((unsigned)least(work.jobs, platform_multiprocessors())),
+        kThreads, kSharedBytes<kN>, work);
   add_splits(p, splits);
   if (tile_sums) add_chunks(tile_sums, tiles_m, p.N, {p.sums, 0}, p.N);
   return p.sums && !tile_sums ? sum_rows(p.c, p.M, p.N, {p.sums, 0}) : PHYSLM_OK;
@@ -357,6 +422,49 @@ int32_t multiply_by(const Product& p) {
                       : multiply_as<kN, false, false, kPlain>(p);
 }
 
+/** Starts the kernels for up to kMembers products of the same kind. */
+template <int kN>
+int32_t multiply_group(const Product* products, int n) {
+  static_assert(sizeof(Group<kN>) <= 32764, "parameters of a kernel");
+  Group<kN> group;
+  group.count = n;
+  const auto tiles_of = [](const Product& p) { return ceil_div(p.M, kM) * ceil_div(p.N, kN); };
+  int64_t tiles = 0, area = 0, deepest = 0;
+  for (int i = 0; i < n; i++) tiles += tiles_of(products[i]), area += products[i].M * products[i].N, deepest = most(deepest, products[i].K);
+  const int64_t wanted = chains_of(area, 1, deepest, tiles);
+  int64_t jobs = 0, floats = 0, largest = 0;
+  for (int i = 0; i < n; i++) {
+    const Product& p = products[i];
+    Member& m = group.members[i];
+    if (int32_t status = map_of(p.a, p.M, p.K, kM, &m.a)) return status;
+    if (int32_t status = map_of(p.b, p.N, p.K, kN, &m.b)) return status;
+    m.M = (int)p.M, m.N = (int)p.N, m.K = (int)p.K;
+    m.depth = (int)(ceil_div(ceil_div(p.K, least(wanted, most(1, p.K / 512))), kK) * kK);
+    m.chains = (int)ceil_div(p.K, m.depth);
+    m.first = (int)jobs;
+    m.c = static_cast<float*>(p.c.data);
+    jobs += tiles_of(p) * m.chains;
+    if (m.chains == 1) continue;
+    floats += m.chains * p.M * p.N;
+    largest = most(largest, p.M * p.N);
+  }
+  float* partial = floats ? static_cast<float*>(scratch(kSlotPartial, floats * sizeof(float))) : nullptr;
+  if (floats && !partial) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for partial products");
+  for (int i = 0; i < n; i++) {
+    Member& m = group.members[i];
+    m.partial = m.chains > 1 ? partial : nullptr;
+    if (m.partial) partial += (int64_t)m.chains * m.M * m.N;
+  }
+  group.jobs = (int)jobs;
+  start(multiply_wgmma<Group<kN>, kN, true, true, kPlain>, dim3((unsigned)least(jobs, platform_multiprocessors())), kThreads,
+        kSharedBytes<kN>, group);
+  if (floats) start(add_members<kN>, dim3((unsigned)ceil_div(largest, 1024), (unsigned)n), 256, 0, group);
+  return PHYSLM_OK;
+}
+
+/** Empty columns and all of the results in tiles of this width. */
+int64_t columns_in(const Product& p, int64_t width) { return p.M * ceil_div(p.N, width) * width; }
+
 bool by_tma(const Operand& o) { return o.x.half && o.ld % 8 == 0 && (uintptr_t)o.x.data % 16 == 0; }
 
 }  // namespace
@@ -372,4 +480,20 @@ bool suits_sm90(const Product& p) {
 int32_t multiply_sm90(const Product& p) {
   // The width that leaves fewer empty columns; the wider one reads less.
   return ceil_div(p.N, 192) * 192 <= ceil_div(p.N, 128) * 128 ? multiply_by<192>(p) : multiply_by<128>(p);
+}
+
+int32_t multiply_sm90_all(const Product* products, int n) {
+  for (int from = 0; from < n; from += kMembers) {
+    const int count = (int)least(kMembers, n - from);
+    int64_t wide = 0, narrow = 0;
+    for (int i = from; i < from + count; i++) wide += columns_in(products[i], 192), narrow += columns_in(products[i], 128);
+    const int32_t status = wide <= narrow ? multiply_group<192>(products + from, count) : multiply_group<128>(products + from, count);
+    if (status) return status;
+  }
+  return PHYSLM_OK;
+}
+
+bool suits_group_sm90(const Product& p) {
+  const bool plain = p.tail == kPlain && !p.bias && !p.y.data && p.c.data && !p.c.half && p.a.turned && p.b.turned;
+  return hopper_for("weights") && plain && p.M % 8 == 0 && p.N % 8 == 0 && (uintptr_t)p.c.data % 16 == 0 && p.M * p.N < int64_t{1} << 31 && suits_sm90(p);
 }

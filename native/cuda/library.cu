@@ -57,8 +57,8 @@ const physlm_kernel_entry* manifest(int32_t* n) {
   return entries;
 }
 
-int32_t check(int32_t kernel, const physlm_tensor* in, const physlm_tensor* out) {
-  return physlm_check_signature(kSignatures[kernel], in, out);
+int32_t check(int32_t kernel, int32_t n_sets, const physlm_tensor* in, const physlm_tensor* out) {
+  return physlm_check_signature(kSignatures[kernel], n_sets, in, out);
 }
 
 const char* last_error() { return g_error; }
@@ -67,8 +67,8 @@ int32_t launch_call(const physlm_call& call) {
   int32_t n;
   const physlm_kernel_entry& entry = manifest(&n)[call.kernel];
   platform_name_work(entry.name);
-  if (const int32_t status = entry.run(call.tensors, entry.n_in, call.tensors + entry.n_in, entry.n_out, call.attrs,
-                                       entry.n_attrs, nullptr))
+  const int32_t n_in = call.n_sets * entry.n_in, n_out = call.n_sets * entry.n_out;
+  if (const int32_t status = entry.run(call.tensors, n_in, call.tensors + n_in, n_out, call.attrs, entry.n_attrs, nullptr))
     return status;
   return platform_launch_status();
 }

@@ -1,4 +1,6 @@
 // Products with weights w[O,I]: y = x·wᵀ, and what follows from dy: dx = dy·w, dw = dyᵀ·x, db = Σ_r dy.
+#include <vector>
+
 #include "gemm.h"
 #include "rotary.h"
 
@@ -47,10 +49,14 @@ int32_t gradient_of_input(const physlm_tensor& w, Floats dy, physlm_tensor& dx, 
   return multiply({R, I, O, {dy, O, 0}, {floats(w), I, 1}, nullptr, floats(dx), {}, tail, beside, sums});
 }
 
+/** dw = dyᵀ·x. */
+Product weight_gradient(const physlm_tensor& x, Floats dy, const physlm_tensor& dw) {
+  const int64_t R = leading(x, 1), I = axis(x, 1), O = leading(dw, 1);
+  return {O, I, R, {dy, O, 1}, {floats(x), I, 1}, nullptr, floats(dw), {}};
+}
 /** dw = dyᵀ·x, unless null. */
 int32_t gradient_of_weight(const physlm_tensor& x, Floats dy, physlm_tensor& dw) {
-  const int64_t R = leading(x, 1), I = axis(x, 1), O = leading(dw, 1);
-  return dw.data ? multiply({O, I, R, {dy, O, 1}, {floats(x), I, 1}, nullptr, floats(dw), {}}) : PHYSLM_OK;
+  return dw.data ? multiply(weight_gradient(x, dy, dw)) : PHYSLM_OK;
 }
 
 /** db = Σ_r dy, unless null. */
@@ -113,6 +119,14 @@ OP(linearBiasGelu_forward) {
 }
 
 OP(linear_backward) { return gradients(in[0], in[1], floats(in[2]), out[0], out[1]); }
+
+// Sets of x, dy > dw, of any layers.
+int32_t linearWeights_backward_cuda(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t n_out, const double*, int32_t,
+                                    physlm_stream*) {
+  std::vector<Product> products;
+  for (int32_t i = 0; i < n_out; i++) products.push_back(weight_gradient(in[2 * i], floats(in[2 * i + 1]), out[i]));
+  return multiply_all(products.data(), n_out);
+}
 
 OP(linearBias_backward) {
   if (int32_t status = gradient_of_bias(in[2], out[2])) return status;

@@ -21,7 +21,7 @@ describe.skipIf(absent)('the binding', () => {
   });
 
   it('describes itself', () => {
-    expect(native.abiVersion()).toBe(3);
+    expect(native.abiVersion()).toBe(4);
     expect(native.isas().at(-1)).toBe('generic');
     expect(native.isas()).toContain(native.isa());
     expect(native.setIsa('mmx')).toBe(false);

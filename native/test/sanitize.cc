@@ -70,7 +70,7 @@ void run(const std::string& name, std::initializer_list<Shape> in, std::initiali
     if (name.find("Step_forward") != std::string::npos) step_in_place(tensors, in.size());
     if (name.rfind("positionMix", 0) == 0)
       for (int64_t b = 0; b < tensors[2].shape[0]; b++) ((int32_t*)tensors[2].data)[b] = (int32_t)(1 + 11 * b);
-    int32_t status = physlm_check(k, tensors.data(), tensors.data() + in.size());
+    int32_t status = physlm_check(k, 1, tensors.data(), tensors.data() + in.size());
     if (!status)
       status = manifest[k].run(tensors.data(), (int32_t)in.size(), tensors.data() + in.size(), (int32_t)out.size(),
                                attrs.data(), (int32_t)attrs.size(), nullptr);

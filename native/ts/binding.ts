@@ -8,6 +8,8 @@ export interface KernelEntry {
   readonly nAttr: number;
   /** Bit i: tensor i, inputs before outputs, may be bf16 instead of f32. */
   readonly bf16: number;
+  /** A command may hold several sets of nIn inputs and nOut outputs: first the inputs of all, then the outputs. */
+  readonly repeats: boolean;
 }
 
 /** A checked command list that {@link KernelLibrary.run} replays; it keeps its buffers alive. Opaque. */

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { KernelLibrary, NativeBinding } from './binding.js';
 
 /** The C ABI this package was written against; an addon of another one is refused. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 /** What {@link loadNative} found. */
 export interface LoadReport {

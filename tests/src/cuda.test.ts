@@ -113,13 +113,14 @@ describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda$
         backward(model.forward(ids), seed);
         return { gradients: arena.gradients };
       });
-      return [...program.profile().keys()].filter((kernel) => /Add|Of|Gate|[rR]otary/.test(kernel));
+      return [...program.profile().keys()].filter((kernel) => /Add|Of|Gate|Weights|[rR]otary/.test(kernel));
     };
     expect(kernels('f32').filter((kernel) => /^(linear|attention)/.test(kernel))).toEqual([]);
     const llama = ['linearAdd_forward', 'linearOfSiluGate_backward', 'linearSiluGate_forward'];
     const isLlama = config.architecture === 'llama';
     const turns = isLlama || (config.position ?? 'rotary') === 'rotary';
     const expected = isLlama ? llama : ['linearBiasAdd_forward', 'linearBiasOfGelu_backward'];
+    expected.push('linearWeights_backward');
     if (turns)
       expected.push('attentionOfRotary_backward', isLlama ? 'linearRotary_forward' : 'linearBiasRotary_forward');
     expect(kernels('bf16').toSorted()).toEqual(expected.toSorted());

@@ -7,6 +7,7 @@ import { inHalfPrecision } from './half-precision.js';
 import { lossWithGradient } from './loss-with-gradient.js';
 import { planArena } from './plan-arena.js';
 import { type Memory, Tensor } from './tensor.js';
+import { groupWeightGradients } from './weight-gradients.js';
 
 /** How a step runs over the slices of its inputs: {@link Device.recordSlices}. */
 export interface Slices {
@@ -72,7 +73,7 @@ export class Recorder {
     const live = lossWithGradient(this.device, liveCommands(this.#commands, kept));
     const commands =
       this.device.precision === 'bf16'
-        ? inHalfPrecision(this.device, fuseNeighbours(this.device, live, kept), kept)
+        ? groupWeightGradients(this.device, inHalfPrecision(this.device, fuseNeighbours(this.device, live, kept), kept))
         : live;
     if (slices === undefined) {
       // What the caller reads after each run lies near the host where that is another place.
