@@ -31,6 +31,7 @@ function randomInputs(op: AnyOp, dims: Dims, rng: Rng): Record<string, { shape: 
       const shape = [...axes].map((axis) => (axis === '1' ? 1 : dims[axis]!));
       const size = shape.reduce((p, n) => p * n, 1);
       const stream = rng.fork(name);
+      if (name === 'starts') return [name, { shape, values: drawStarts(shape as [number, number], stream) }];
       return [name, { shape, values: Array.from({ length: size }, () => draw(op, name, dims, stream)) }];
     }),
   );
@@ -45,6 +46,18 @@ function draw(op: AnyOp, name: string, dims: Dims, rng: Rng): number {
   if (name === 'v' && op.name === 'adamW') return Math.fround(rng.uniform());
   if (name === 'norm') return 3;
   return Math.fround(rng.normal());
+}
+
+/** Where the document of each position begins: short documents, long ones and, in the last sequence, one alone. */
+function drawStarts([B, T]: readonly [number, number], rng: Rng): number[] {
+  return Array.from({ length: B }, (_, b) => {
+    const mean = 2 ** (1 + rng.below(6));
+    let start = 0;
+    return Array.from({ length: T }, (_, t) => {
+      if ((b < B - 1 || B === 1) && rng.below(mean) === 0) start = t;
+      return start;
+    });
+  }).flat();
 }
 
 /** AdamW's hyper-parameters after ten steps, with clipping at work. */

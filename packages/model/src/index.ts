@@ -20,6 +20,7 @@ export {
   type Precision,
   Scope,
 } from './device.js';
+export { documentStarts } from './document-starts.js';
 export { NativeError, ShapeError } from './error.js';
 export { type ExpertConfig, ExpertMlp, type ExpertMlpConfig } from './expert-mlp.js';
 export { type GenerateOptions, generate } from './generate.js';
@@ -32,7 +33,7 @@ export { addLowRank, hasLowRank, type LowRankConfig, lowRankProblems, mergeLowRa
 export { Module } from './module.js';
 export { type AnyOp, type Axes, type Dims, defineOp, type Impl, type Op, type OpSpec, type Tolerance } from './op.js';
 export { adamW, gradNorm, sumSlices } from './ops/adam-w.js';
-export { attention, attentionStep } from './ops/attention.js';
+export { attention, attentionStep, documentAttention } from './ops/attention.js';
 export { crossEntropy, ignoreIndex } from './ops/cross-entropy.js';
 export { embedding } from './ops/embedding.js';
 export { balancePenalty, expertMlp } from './ops/experts.js';

@@ -1,4 +1,5 @@
 import { DataError } from '@physlm/base';
+import { documentStartsKernel } from './document-starts.js';
 import { nextTokensKernel } from './next-tokens.js';
 import { broadcastStrides, forEachRow, stridesOf } from './strides.js';
 import type { Shape, Values } from './tensor.js';
@@ -123,6 +124,16 @@ const causalFill: JsKernel = ([x], [y], [value = 0]) => {
   for (let row = 0; row < y!.values.length / nKey; row++) {
     const firstMasked = (row % nQuery) + nKey - nQuery + 1;
     y!.values.fill(value, row * nKey + Math.max(0, firstMasked), (row + 1) * nKey);
+  }
+};
+
+/** attrs: the value put before starts[b, t] in row t of each [T, S] matrix of x[B, H, T, S]. */
+const fillBefore: JsKernel = ([x, starts], [y], [value = 0]) => {
+  const [, H, T, S] = x!.shape as [number, number, number, number];
+  y!.values.set(x!.values);
+  for (let row = 0; row < y!.values.length / S; row++) {
+    const sequence = Math.floor(row / (H * T));
+    y!.values.fill(value, row * S, row * S + starts!.values[sequence * T + (row % T)]!);
   }
 };
 
@@ -259,6 +270,8 @@ export const jsKernels: Readonly<Record<string, JsKernel>> = {
   slice_forward: slice,
   pad_forward: pad,
   causalFill_forward: causalFill,
+  fillBefore_forward: fillBefore,
+  documentStarts_forward: documentStartsKernel,
   gather_forward: gather,
   scatter_forward: scatter,
   pick_forward: pick,

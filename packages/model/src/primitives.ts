@@ -200,6 +200,11 @@ export function causalFill(x: Tensor, value: number): Tensor {
   return apply('causalFill', [x], x.shape, { attrs: [value], gradient: (dy) => [causalFill(dy, 0)] });
 }
 
+/** Scores x[B, H, T, S] with `value` where key s lies before starts[b, t], an i32 tensor. */
+export function fillBefore(x: Tensor, starts: Tensor, value: number): Tensor {
+  return apply('fillBefore', [x, starts], x.shape, { attrs: [value], gradient: (dy) => [fillBefore(dy, starts, 0)] });
+}
+
 /** Rows of w[V, D] chosen by ids[R], shape RD. */
 export function gather(w: Tensor, ids: Tensor): Tensor {
   return apply('gather', [w, ids], [ids.size, w.shape[1]!], {

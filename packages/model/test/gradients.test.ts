@@ -8,7 +8,7 @@ const { add, sub, mul, div, matmul, reshape } = model;
 
 type Case = [name: string, shapes: number[][], f: (...x: model.Tensor[]) => model.Tensor, low?: number];
 
-const ids = (values: number[]): model.Tensor => device.tensor(values, [values.length], 'i32');
+const ids = (values: number[], shape = [values.length]): model.Tensor => device.tensor(values, shape, 'i32');
 
 describe('gradients of primitives, against central differences in f64', () => {
   const cases: Case[] = [
@@ -94,6 +94,7 @@ describe('gradients of primitives, against central differences in f64', () => {
       (a, b) => model.concat([a, b, a], 1),
     ],
     ['causalFill', [[2, 3, 4]], (x) => model.causalFill(x, 7)],
+    ['fillBefore', [[2, 2, 3, 4]], (x) => model.fillBefore(x, ids([0, 1, 3, 2, 4, 0], [2, 3]), 7)],
     ['gather, repeated rows', [[4, 3]], (w) => model.gather(w, ids([2, 0, 2]))],
     ['pick, one ignored', [[3, 4]], (x) => model.pick(x, ids([1, -1, 3]), -1)],
     ['keepTargets', [[3]], (x) => model.keepTargets(x, ids([1, -1, 3]), -1)],
@@ -121,10 +122,14 @@ describe('gradients of op references, against central differences in f64', () =>
               const shape = [...axes].map((axis) => dims[axis]!);
               if (!op.integers?.includes(name)) return [name, randomLeaf(device, shape, rng.fork(name))];
               const limit = dims.V ?? 20;
+              const T = shape.at(-1)!;
+              // Documents of four positions, or any tokens and positions.
+              const value = (i: number): number => (name === 'starts' ? (i % T) - ((i % T) % 4) : rng.below(limit));
+              const size = shape.reduce((p, n) => p * n, 1);
               return [
                 name,
                 device.tensor(
-                  Array.from({ length: shape[0]! }, () => rng.below(limit)),
+                  Array.from({ length: size }, (_, i) => value(i)),
                   shape,
                   'i32',
                 ),

@@ -6,6 +6,7 @@ import {
   detach,
   div,
   exp,
+  fillBefore,
   log,
   maskAfter,
   matmul,
@@ -107,6 +108,55 @@ export const attention = defineOp({
     '4,12,512,64': {
       dims: { B: 4, T: 512, P: 2304 },
       attrs: { nHead: 12, nKvHead: 12, dHead: 64, scale: 0.125, causal: true },
+    },
+  },
+});
+
+/**
+ * Causal attention within documents: position t of sequence b sees positions starts[b, t] … t. `starts` never falls from one
+ * position to the next and starts[b, t] ≤ t, as `documentStarts` makes it; results are those of each document by itself.
+ *
+ * @see Zhao et al. 2024, arXiv:2402.13991, "intra-document causal masking".
+ */
+export const documentAttention = defineOp({
+  name: 'documentAttention',
+  summary: 'attention within documents: position t sees starts[t] … t',
+  source: 'arXiv:2307.08691 Alg. 1-2; arXiv:2402.13991',
+  inputs: { qkv: 'BTP', starts: 'BT' },
+  integers: ['starts'],
+  outputs: { o: 'BTQ', lse: 'BHT' },
+  auxiliary: ['lse'],
+  attrs: { nHead: 'i32', nKvHead: 'i32', dHead: 'i32', scale: 'f64' },
+  outputDims: (_, { nHead, dHead }) => ({ Q: nHead * dHead, H: nHead }),
+  invalid: badHeads,
+  reference: ({ qkv, starts }, attrs) => {
+    const [B, T] = qkv.shape as [number, number];
+    const [q, k, v] = unpack(qkv, attrs);
+    const hidden = Number.NEGATIVE_INFINITY;
+    const scores = causalFill(scale(matmul(q, k, { transB: true }), attrs.scale), hidden);
+    const { pattern, lse } = softmax(fillBefore(scores, starts, hidden));
+    const o = transpose(matmul(pattern, v), [0, 2, 1, 3]);
+    return { o: reshape(o, [B, T, attrs.nHead * attrs.dHead]), lse: reshape(lse, [B, attrs.nHead, T]) };
+  },
+  backward: { saves: ['qkv', 'starts', 'o', 'lse'] },
+  tolerance: { atol: 2e-5, rtol: 2e-5 },
+  cost: ({ B, T }, { nHead, dHead }) => ({
+    // Of one document that fills the window; less of more.
+    flops: 2 * B! * nHead * T! * (T! + 1) * dHead,
+    bytes: 16 * B! * T! * nHead * dHead,
+  }),
+  cases: [
+    { dims: { B: 1, T: 1, P: 24 }, attrs: { nHead: 1, nKvHead: 1, dHead: 8, scale: 0.5 } },
+    { dims: { B: 2, T: 33, P: 128 }, attrs: { nHead: 4, nKvHead: 2, dHead: 16, scale: 0.25 } },
+    { dims: { B: 2, T: 9, P: 12 }, attrs: { nHead: 2, nKvHead: 1, dHead: 3, scale: 0.6 } },
+    { dims: { B: 3, T: 70, P: 45 }, attrs: { nHead: 1, nKvHead: 1, dHead: 15, scale: 0.25 } },
+    { dims: { B: 2, T: 200, P: 192 }, attrs: { nHead: 2, nKvHead: 2, dHead: 32, scale: 0.177 } },
+    { dims: { B: 1, T: 333, P: 192 }, attrs: { nHead: 1, nKvHead: 1, dHead: 64, scale: 0.125 } },
+  ],
+  bench: {
+    '8,4,256,64': {
+      dims: { B: 8, T: 256, P: 768 },
+      attrs: { nHead: 4, nKvHead: 4, dHead: 64, scale: 0.125 },
     },
   },
 });

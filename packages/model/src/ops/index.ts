@@ -1,6 +1,6 @@
 import type { AnyOp } from '../op.js';
 import { adamW, gradNorm, sumSlices } from './adam-w.js';
-import { attention, attentionStep } from './attention.js';
+import { attention, attentionStep, documentAttention } from './attention.js';
 import { crossEntropy } from './cross-entropy.js';
 import { embedding } from './embedding.js';
 import { balancePenalty, expertMlp } from './experts.js';
@@ -26,6 +26,7 @@ export const ops: readonly AnyOp[] = [
   rotary,
   attention,
   attentionStep,
+  documentAttention,
   relativeAttention,
   relativeAttentionStep,
   positionAttention,
