@@ -70,6 +70,86 @@ describe.skipIf(absent).each(isas)('attention on %s', (isa) => {
     }
   }, 120_000);
 
+  it('attention within documents gives each the bits that it has alone, on any number of threads', () => {
+    use();
+    // Short ones, of one token, long ones; few, and enough to go side by side.
+    const windows = [[40, 1, 200, 9], [250], Array.from({ length: 50 }, (_, i) => 1 + (i % 9)).concat([10])];
+    for (const [H, G, K] of HEADS) {
+      const [B, T, P, Q] = [windows.length, 250, (H + 2 * G) * K, H * K];
+      const scale = Math.fround(1 / Math.sqrt(K));
+      const [x, grad] = [noise(B * T * P, 3), noise(B * T * Q, 4)];
+      const starts = windows.flatMap((lengths) => {
+        let at = 0;
+        return lengths.flatMap((n) => {
+          at += n;
+          return Array.from({ length: n }, () => at - n);
+        });
+      });
+      const seen = { shape: [B, T], data: starts, dtype: 'i32' } as const;
+      const attrs = [H, G, K, scale];
+      let first: Float64Array[] | undefined;
+      for (const threads of [1, 2, 3]) {
+        native.setThreads(threads);
+        const [o, lse] = runKernel(
+          'documentAttention_forward',
+          [f([B, T, P], x), seen],
+          [out(B, T, Q), out(B, H, T)],
+          attrs,
+        );
+        const inputs = [f([B, T, P], x), seen, f([B, T, Q], o!), f([B, H, T], lse!), f([B, T, Q], grad)];
+        const [dx] = runKernel('documentAttention_backward', inputs, [out(B, T, P)], attrs);
+        first ??= [o!, lse!, dx!];
+        expect([o, lse, dx]).toEqual(first);
+      }
+      const [o, lse, dx] = first!;
+      const rows = (all: ArrayLike<number>, from: number, n: number, width: number): Float32Array =>
+        Float32Array.from({ length: n * width }, (_, i) => all[from * width + i]!);
+      windows.forEach((lengths, b) => {
+        let at = 0;
+        for (const n of lengths) {
+          const row = b * T + at;
+          const alone = [rows(x, row, n, P), rows(grad, row, n, Q)] as const;
+          const [one, sums] = runKernel(
+            'attention_forward',
+            [f([1, n, P], alone[0])],
+            [out(1, n, Q), out(1, H, n)],
+            [...attrs, 1],
+          );
+          expect(rows(o!, row, n, Q)).toEqual(Float32Array.from(one!));
+          for (let h = 0; h < H; h++)
+            expect(lse!.slice((b * H + h) * T + at, (b * H + h) * T + at + n)).toEqual(sums!.slice(h * n, (h + 1) * n));
+          const given = [f([1, n, P], alone[0]), f([1, n, Q], one!), f([1, H, n], sums!), f([1, n, Q], alone[1])];
+          const [slope] = runKernel('attention_backward', given, [out(1, n, P)], [...attrs, 1]);
+          expect(rows(dx!, row, n, P)).toEqual(Float32Array.from(slope!));
+          at += n;
+        }
+      });
+    }
+  });
+
+  it('documents begin at their separator; a mask that does not fit is refused', () => {
+    use();
+    const tokens = [5, 0, 1, 2, 0, 0, 7, 8, 0, 1, 1, 1, 0, 3, 0, 4];
+    const [starts] = runKernel(
+      'documentStarts_forward',
+      [{ shape: [2, 8], data: tokens, dtype: 'i32' }],
+      [{ shape: [2, 8], dtype: 'i32' }],
+      [0],
+    );
+    const words = new Int32Array(Float32Array.from(starts!).buffer);
+    expect([...words]).toEqual([0, 1, 1, 1, 4, 5, 5, 5, 0, 0, 0, 0, 4, 4, 6, 6]);
+    for (const [bad, what] of [
+      [[0, 0, 1, 1], 'got 1 at position 2'],
+      [[1, 1, 1, 1], 'got 1 at position 0'],
+      [[0, 0, 2, -1], 'got -1 at position 3'],
+    ] as const) {
+      const inputs = [f([1, 4, 6], noise(24, 1)), { shape: [1, 4], data: bad, dtype: 'i32' } as const];
+      expect(() => runKernel('documentAttention_forward', inputs, [out(1, 4, 2), out(1, 1, 4)], [1, 1, 2, 1])).toThrow(
+        what,
+      );
+    }
+  });
+
   it('attention gives keys of score -inf no weight, however many come first, and rows of nothing else NaN', () => {
     use();
     const [T, K, hidden] = [300, 4, 150];

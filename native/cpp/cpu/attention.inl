@@ -129,17 +129,8 @@ INLINE Keys keys_of(const Heads& heads, const float* qkv, int64_t b, int64_t g, 
 /** The i-th of n blocks of queries in an order whose halves cost about the same: first, last, second, last but one, … */
 INLINE int64_t folded(int64_t i, int64_t n) { return i % 2 ? n - 1 - i / 2 : i / 2; }
 
-static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs, int32_t,
-                                 physlm_stream*) {
-  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, attrs[4] != 0};
-  if (int32_t status = read_heads(heads, attrs)) return status;
-  if (int32_t status = expect_columns("o", axis(out[0], 1), heads)) return status;
-  float* const lse = floats(out[1]);
-  if (lse && axis(out[1], 2) != heads.H)
-    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[lse] expected H=%lld, got %lld", (long long)heads.H,
-                       (long long)axis(out[1], 2));
-  const float* const qkv = floats(in[0]);
-  float* const o = floats(out[0]);
+/** All heads of some sequences. The log-sum-exps of a head, unless null, are `lse_step` behind those of the head before. */
+static int32_t attend_all(const Heads& heads, const float* qkv, float* o, float* lse, int64_t lse_step) {
   const int64_t T = heads.T, P = heads.P, H = heads.H, G = heads.G, K = heads.K;
   const int64_t blocks = ceil_div(T, kNR), row = round_up(K, kVL);
   if (physlm_reserve_local(copied_floats(heads) + 2 * K * kNR + (kForwardKeys + kNR) * kNR + kNR * row))
@@ -176,7 +167,7 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
       for (int v = 0; v * kVL < count; v++) {
         const int some = (int)least(kVL, count - v * kVL);
         if (lse)
-          store(lse + bh * T + q0 + v * kVL, fma(load(panel.top + v * kVL), splat(kLn2), logarithm(panel.total[v])), some);
+          store(lse + bh * lse_step + q0 + v * kVL, fma(load(panel.top + v * kVL), splat(kLn2), logarithm(panel.total[v])), some);
         const vf inverse = splat(1.0f) / panel.total[v];
         float* const w = weighted + v * kVL;
         for (int64_t i = 0; i < K; i++) store(w + i * kNR, load(w + i * kNR) * inverse);
@@ -185,6 +176,22 @@ static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor
     }
   });
   return PHYSLM_OK;
+}
+
+/** What both directions check: heads, columns of o and the heads of lse, unless null. */
+static int32_t check_heads(Heads& heads, const double* attrs, const physlm_tensor& o, const physlm_tensor& lse) {
+  if (int32_t status = read_heads(heads, attrs)) return status;
+  if (int32_t status = expect_columns("o", axis(o, 1), heads)) return status;
+  if (lse.data && axis(lse, 2) != heads.H)
+    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[lse] expected H=%lld, got %lld", (long long)heads.H, (long long)axis(lse, 2));
+  return PHYSLM_OK;
+}
+
+static int32_t attention_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs, int32_t,
+                                 physlm_stream*) {
+  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, attrs[4] != 0};
+  if (int32_t status = check_heads(heads, attrs, out[0], out[1])) return status;
+  return attend_all(heads, floats(in[0]), floats(out[0]), floats(out[1]), heads.T);
 }
 
 /** P^T and dS^T of keys [j0, j0 + rows) and one panel of queries, or one vector of it: strips of what kSlopes does. */
@@ -240,25 +247,13 @@ static void add_partial(const Heads& heads, int64_t tasks, const float* partial,
 }
 
 /**
- * A task is a (batch, kv head) with all its query heads in order, or some blocks of keys of it. Blocks of queries outside,
+ * The gradients of attend_all(). A task is a (batch, kv head) with all its query heads in order, or some blocks of keys of it. Blocks of queries outside,
  * tiles of keys inside: P^T = exp(k·q^T·scale − lse), dP^T = v·do^T, dS^T = P^T·(dP^T − δ) with δ = Σ do·o; then
  * dv += P^T·do, dk += dS^T·q·scale and dq^T += k^T·dS^T. Blocks of queries are added to dk and dv in order; when a head is
  * cut, which depends on the shape alone, its dq is the sum over the tasks in order.
  */
-static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs,
-                                  int32_t, physlm_stream*) {
-  if (!out[0].data) return PHYSLM_OK;
-  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, attrs[4] != 0};
-  if (int32_t status = read_heads(heads, attrs)) return status;
-  if (int32_t status = expect_columns("o", axis(in[1], 1), heads)) return status;
-  if (axis(in[2], 2) != heads.H)
-    return physlm_fail(PHYSLM_BAD_ARGUMENT, "[lse] expected H=%lld, got %lld", (long long)heads.H,
-                       (long long)axis(in[2], 2));
-  const float* const qkv = floats(in[0]);
-  const float* const o = floats(in[1]);
-  const float* const lse = floats(in[2]);
-  const float* const grad = floats(in[3]);
-  float* const dqkv = floats(out[0]);
+static int32_t slopes_of_all(const Heads& heads, const float* qkv, const float* o, const float* lse, int64_t lse_step,
+                             const float* grad, float* dqkv) {
   const int64_t T = heads.T, P = heads.P, H = heads.H, G = heads.G, K = heads.K;
   if (heads.B * T == 0) return PHYSLM_OK;
   const int64_t size = round_up(ceil_div(T, ceil_div(T, kBackwardQueries)), kNR);  // of a block of queries, and of keys
@@ -314,7 +309,7 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
               store(q_panels + i, load(q_panels + i) * splat(heads.scale));
             pack_panels({d, H * K, false}, 0, count, 0, K, grad_panels);
           }
-          row_terms(d, a, H * K, lse + (b * H + h) * T + q0, count, K, delta, minus_lse);
+          row_terms(d, a, H * K, lse + (b * H + h) * lse_step + q0, count, K, delta, minus_lse);
           for (int64_t i = 0; i < K; i++)
             for (int64_t l = 0; l < wide; l += kVL) store(dq_turned + i * width + l, vf{});
           const Panels grads = packed_panels(grad_panels, K, count), queries = packed_panels(q_panels, K, count);
@@ -384,5 +379,116 @@ static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tenso
     }
   });
   if (tasks > 1) add_partial(heads, tasks, partial, dqkv);
+  return PHYSLM_OK;
+}
+
+static int32_t attention_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs,
+                                  int32_t, physlm_stream*) {
+  if (!out[0].data) return PHYSLM_OK;
+  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, attrs[4] != 0};
+  if (int32_t status = check_heads(heads, attrs, in[1], in[2])) return status;
+  return slopes_of_all(heads, floats(in[0]), floats(in[1]), floats(in[2]), heads.T, floats(in[3]), floats(out[0]));
+}
+
+// --- documents: each is a sequence of its own ----------------------------------------------------------------------------
+
+/** A document: `length` rows from row `row` of all sequences on. */
+struct Document {
+  int32_t row, length;
+};
+
+/** Documents of starts[B][T], in scratch memory. A status. */
+static int32_t find_documents(const int32_t* starts, int64_t B, int64_t T, const Document** documents, int64_t* count) {
+  *count = 0;
+  if (B * T == 0) return PHYSLM_OK;
+  Document* const list = (Document*)physlm_scratch(PHYSLM_SLOT_ROWS, B * T * sizeof(Document) / sizeof(float));
+  if (!list) return physlm_fail(PHYSLM_OUT_OF_MEMORY, "no memory for the list of documents");
+  for (int64_t i = 0; i < B * T; i++) {
+    const int32_t t = (int32_t)(i % T);
+    if (t > 0 && starts[i] == starts[i - 1]) {
+      list[*count - 1].length++;
+      continue;
+    }
+    if (starts[i] != t)
+      return physlm_fail(PHYSLM_BAD_ARGUMENT, "[starts] expected the position at which each document begins, got %d at position %d",
+                         starts[i], t);
+    list[(*count)++] = {(int32_t)i, 1};
+  }
+  *documents = list;
+  return PHYSLM_OK;
+}
+
+/** Calls each(document), a status, for all of them: side by side when there are many, else in turn on all threads. */
+template <class F>
+static int32_t each_document(const Document* documents, int64_t count, F each) {
+  struct Job {
+    const Document* documents;
+    int64_t count;
+    F& each;
+    int32_t status[PHYSLM_MAX_THREADS];
+  } job = {documents, count, each, {}};
+  const auto run = [](void* context, int part, int parts) {
+    Job& all = *(Job*)context;
+    const Range mine = share(all.count, part, parts);
+    for (int64_t i = mine.begin; i < mine.end && !all.status[part]; i++) all.status[part] = all.each(all.documents[i]);
+  };
+  const int threads = physlm_in_lane() ? 1 : physlm_threads(), parts = threads > 1 && count >= 4 * threads ? PHYSLM_MAX_THREADS : 1;
+  if (parts > 1)
+    physlm_parallel_lanes(parts, threads, run, &job);
+  else
+    run(&job, 0, 1);
+  for (int part = 0; part < parts; part++)
+    if (job.status[part]) return job.status[part];
+  return PHYSLM_OK;
+}
+
+static int32_t documentAttention_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs,
+                                         int32_t, physlm_stream*) {
+  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, true};
+  if (int32_t status = check_heads(heads, attrs, out[0], out[1])) return status;
+  const Document* documents;
+  int64_t count;
+  if (int32_t status = find_documents((const int32_t*)in[1].data, heads.B, heads.T, &documents, &count)) return status;
+  return each_document(documents, count, [&](const Document& document) {
+    Heads one = heads;
+    one.B = 1, one.T = document.length;
+    const int64_t row = document.row, b = row / heads.T;
+    float* const lse = floats(out[1]);
+    return attend_all(one, floats(in[0]) + row * heads.P, floats(out[0]) + row * heads.H * heads.K,
+                      lse ? lse + b * heads.H * heads.T + row % heads.T : nullptr, heads.T);
+  });
+}
+
+static int32_t documentAttention_backward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs,
+                                          int32_t, physlm_stream*) {
+  if (!out[0].data) return PHYSLM_OK;
+  Heads heads = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1), 0, 0, 0, 0, true};
+  if (int32_t status = check_heads(heads, attrs, in[2], in[3])) return status;
+  const Document* documents;
+  int64_t count;
+  if (int32_t status = find_documents((const int32_t*)in[1].data, heads.B, heads.T, &documents, &count)) return status;
+  return each_document(documents, count, [&](const Document& document) {
+    Heads one = heads;
+    one.B = 1, one.T = document.length;
+    const int64_t row = document.row, b = row / heads.T, columns = heads.H * heads.K;
+    return slopes_of_all(one, floats(in[0]) + row * heads.P, floats(in[2]) + row * columns,
+                         floats(in[3]) + b * heads.H * heads.T + row % heads.T, heads.T, floats(in[4]) + row * columns,
+                         floats(out[0]) + row * heads.P);
+  });
+}
+
+/** Where the document of each token begins: the last position up to it with the token attrs[0], or 0. */
+static int32_t documentStarts_forward(const physlm_tensor* in, int32_t, physlm_tensor* out, int32_t, const double* attrs,
+                                      int32_t, physlm_stream*) {
+  const int32_t* const ids = (const int32_t*)in[0].data;
+  int32_t* const starts = (int32_t*)out[0].data;
+  const int64_t B = leading(in[0], 1), T = axis(in[0], 1);
+  for (int64_t b = 0; b < B; b++) {
+    int32_t start = 0;
+    for (int64_t t = 0; t < T; t++) {
+      if ((double)ids[b * T + t] == attrs[0]) start = (int32_t)t;
+      starts[b * T + t] = start;
+    }
+  }
   return PHYSLM_OK;
 }

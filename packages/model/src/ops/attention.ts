@@ -113,8 +113,8 @@ export const attention = defineOp({
 });
 
 /**
- * Causal attention within documents: position t of sequence b sees positions starts[b, t] … t. `starts` never falls from one
- * position to the next and starts[b, t] ≤ t, as `documentStarts` makes it; results are those of each document by itself.
+ * Causal attention within documents: position t of sequence b sees positions starts[b, t] … t, where starts[b, t] is the
+ * position at which its document begins, as `documentStarts` gives it. Results are those of each document by itself.
  *
  * @see Zhao et al. 2024, arXiv:2402.13991, "intra-document causal masking".
  */
