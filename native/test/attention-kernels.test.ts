@@ -74,7 +74,7 @@ describe.skipIf(absent).each(isas)('attention on %s', (isa) => {
     use();
     // Short ones, of one token, long ones; few, and enough to go side by side.
     const windows = [[40, 1, 200, 9], [250], Array.from({ length: 50 }, (_, i) => 1 + (i % 9)).concat([10])];
-    for (const [H, G, K] of HEADS) {
+    for (const [H, G, K] of [HEADS[1]!, HEADS[3]!]) {
       const [B, T, P, Q] = [windows.length, 250, (H + 2 * G) * K, H * K];
       const scale = Math.fround(1 / Math.sqrt(K));
       const [x, grad] = [noise(B * T * P, 3), noise(B * T * Q, 4)];

@@ -33,8 +33,8 @@ export interface ProjectionPlace {
 /** A layer through which positions read each other. */
 export abstract class AttentionLayer extends Module {
   abstract readonly nHead: number;
-  /** x BTD → BTD. */
-  abstract forward(x: Tensor, trace: Trace): Tensor;
+  /** x BTD → BTD. With `starts` [B, T], i32, from {@link documentStarts}: each token sees its own document only. */
+  abstract forward(x: Tensor, trace: Trace, starts?: Tensor): Tensor;
   /** One token of each sequence, x [B, D], against the layer's cache, which it extends at `position`. */
   abstract step(x: Tensor, cache: LayerCache, position: Tensor): Tensor;
   /** An empty cache for `nBatch` sequences of up to `nCtx` tokens. Holds what it needs of the present weights. */

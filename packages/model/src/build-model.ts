@@ -39,6 +39,11 @@ export function modelProblems(config: ModelConfig): ConfigProblem[] {
     check(config.nHead % config.nKvHead === 0, 'nKvHead', `a divisor of nHead ${config.nHead}`, config.nKvHead);
     check(dHead % 2 === 0, 'dModel', 'heads of even width', `heads of ${dHead}`);
   }
+  const { documentSeparator: separator } = config;
+  if (separator !== undefined) {
+    const isToken = Number.isInteger(separator) && separator >= 0 && separator < config.dVocab;
+    check(isToken, 'documentSeparator', `a token of the vocabulary, 0 … ${config.dVocab - 1}`, separator);
+  }
   check(config.initStd >= 0 && Number.isFinite(config.initStd), 'initStd', 'a number ≥ 0', config.initStd);
   check(config.normEps > 0, 'normEps', 'a number > 0', config.normEps);
   return problems;
@@ -85,6 +90,11 @@ function positionProblems(config: GptConfig, dHead: number): ConfigProblem[] {
   check(typeof causal === 'boolean', 'causal', 'true or false', causal);
   if (position === 'position' || position === 'uniform') {
     check(causal, 'causal', `true with ${position} attention, which looks back only`, causal);
+  }
+  if (config.documentSeparator !== undefined) {
+    const products = position === 'rotary' || position === 'absolute' || position === 'none';
+    const expected = 'nothing but in causal models with rotary, absolute or no positions';
+    check(products && causal, 'documentSeparator', expected, config.documentSeparator);
   }
   if (nDistance !== undefined) {
     const used = position === 'relative' || position === 'position';

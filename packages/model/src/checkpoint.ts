@@ -12,7 +12,7 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from './safetens
 /**
  * Writes `model.safetensors` and `config.json` into a folder, with the names, layouts and fields of Hugging Face
  * `transformers` (GPTNeoXForCausalLM for rotary positions, GPT2LMHeadModel for absolute ones, LlamaForCausalLM), which loads
- * the folder as it is. Models that it has no class for are written with our names and model_type `physlm_gpt`. The model's
+ * the folder as it is. Models that it has no class for are written with our names and model_type `physlm_gpt` or `physlm_llama`. The model's
  * own configuration is the field `physlm` of `config.json`. Updates of low rank are merged into the weights.
  *
  * @throws OutputError naming the file that cannot be written.

@@ -8,7 +8,7 @@ import {
 } from './attention-layer.js';
 import type { Device } from './device.js';
 import { Linear } from './layers.js';
-import { attention, attentionStep } from './ops/attention.js';
+import { attention, attentionStep, documentAttention } from './ops/attention.js';
 import { rotary } from './ops/rotary.js';
 import { headRows, scoresToPattern } from './pattern-rows.js';
 import { positionsUpTo } from './positions.js';
@@ -31,6 +31,7 @@ export interface DotProductConfig {
   readonly bias: boolean;
   readonly initStd: number;
   readonly causal: boolean;
+  readonly documentSeparator?: number | undefined;
 }
 
 /** Self-attention by products of queries and keys, which turn with their positions; one product gives query, key, value. */
@@ -39,6 +40,7 @@ export class DotProductAttention extends AttentionLayer {
   readonly out: Linear;
   readonly nHead: number;
   readonly #causal: boolean;
+  readonly #documents: boolean;
   readonly #heads: { readonly nHead: number; readonly nKvHead: number; readonly dHead: number; readonly scale: number };
   readonly #turn: { readonly nHead: number; readonly dHead: number; readonly dRotary: number; readonly base: number };
 
@@ -52,15 +54,19 @@ export class DotProductAttention extends AttentionLayer {
     const outStd = initStd / Math.sqrt(2 * nLayer);
     this.out = new Linear(device, dModel, dModel, { bias, initStd: outStd }, rng.fork('out'));
     this.#causal = config.causal;
+    this.#documents = config.documentSeparator !== undefined;
     this.#heads = { nHead, nKvHead, dHead, scale: 1 / Math.sqrt(dHead) };
     this.#turn = { nHead: nHead + nKvHead, dHead, dRotary, base };
   }
 
-  override forward(x_BTD: Tensor, trace: Trace): Tensor {
+  override forward(x_BTD: Tensor, trace: Trace, starts_BT?: Tensor): Tensor {
     const raw_BTP = this.qkv.forward(x_BTD);
     const positions = positionsUpTo(x_BTD.device, x_BTD.shape[1]!);
     const qkv = trace.tap('qkv', this.#turned(raw_BTP, positions));
-    const { o, lse } = attention({ qkv }, { ...this.#heads, causal: this.#causal });
+    const { o, lse } =
+      starts_BT === undefined
+        ? attention({ qkv }, { ...this.#heads, causal: this.#causal })
+        : documentAttention({ qkv, starts: trace.tap('starts', starts_BT) }, this.#heads);
     trace.tap('lse', lse);
     return this.out.forward(trace.tap('z', o));
   }
@@ -96,7 +102,7 @@ export class DotProductAttention extends AttentionLayer {
   }
 
   override patternPoints(): readonly string[] {
-    return ['qkv', 'lse'];
+    return this.#documents ? ['qkv', 'lse', 'starts'] : ['qkv', 'lse'];
   }
 
   override patternRows(activations: LayerCache, which: PatternRows): void {
@@ -111,6 +117,6 @@ export class DotProductAttention extends AttentionLayer {
     which.rows.fill(0);
     const scores = qkv.device.withoutGrad(() => matmul(q, k, { transB: true }).values());
     for (let r = 0; r < n; r++) which.rows.set(scores.subarray(r * seen, (r + 1) * seen), r * T);
-    scoresToPattern(activations.lse!, which, T, scale, this.#causal);
+    scoresToPattern(activations.lse!, which, T, scale, this.#causal, activations.starts);
   }
 }

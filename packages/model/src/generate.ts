@@ -42,6 +42,7 @@ export function generate(
     const got = `${longest} + ${nNew} tokens`;
     throw new PhyslmError('config', complaint('generate', `prompt and new tokens within ${model.config.nCtx}`, got));
   }
+  checkDocuments(model, prompts, eos);
   if (temperature > 0 && rng === undefined) {
     throw new PhyslmError('config', complaint('generate.rng', 'a random stream for a temperature above 0', 'none'));
   }
@@ -71,6 +72,21 @@ export function generate(
     const end = Math.min(length + nNew, nCtx + 1);
     return Int32Array.from(newTokens(tokens, b, nCtx + 1, length, end, eos).tokens);
   });
+}
+
+/** A cache is one document: in a model that tells them apart, prompts must be, and sequences must end with theirs. */
+function checkDocuments({ config }: LanguageModel, prompts: readonly ArrayLike<number>[], eos?: number): void {
+  const { documentSeparator: separator } = config;
+  if (separator === undefined) return;
+  const long = prompts.findIndex((prompt) => Array.from(prompt).indexOf(separator, 1) > 0);
+  if (long >= 0) {
+    const expected = `prompts of one document, with ${separator} at their beginning only: documents do not see each other`;
+    throw new PhyslmError('config', complaint(`generate.prompts[${long}]`, expected, `${separator} further on`));
+  }
+  if (eos !== separator) {
+    const expected = `${separator}, the separator of documents, which do not see each other`;
+    throw new PhyslmError('config', complaint('generate.eos', expected, `${eos ?? 'none'}`));
+  }
 }
 
 /** Steps between looks at which sequences have ended, on a device that runs ahead of the host. */

@@ -49,6 +49,13 @@ export interface GptConfig extends Partial<ExpertConfig> {
    * and DeBERTa (`relative`), for masked tokens: logits are for the token at each place.
    */
   readonly causal?: boolean;
+  /**
+   * The token that begins a document. Given, a token sees nothing before the last one of its window: a document mask. Without
+   * it a window is one text. For causal models with `rotary`, `absolute` or no positions.
+   *
+   * @see arXiv:2402.13991, "intra-document causal masking".
+   */
+  readonly documentSeparator?: number;
   /** Distances that `relative` and `position` tell apart, 0 … nDistance − 1; greater ones share the last. nCtx when absent. */
   readonly nDistance?: number;
   /** Dimensions of each head that turn with the position; GPT-NeoX turns a quarter of the head. 0 unless `rotary`. */
@@ -137,9 +144,9 @@ class Block extends Module {
     this.mlpNorm = new LayerNorm(device, config.dModel, config.normEps);
     this.mlp = mlpOf(device, config, rng.fork('mlp'));
   }
-  forward(x_BTD: Tensor, trace: Trace): Tensor {
+  forward(x_BTD: Tensor, trace: Trace, starts_BT?: Tensor): Tensor {
     const pre = trace.tap('residPre', x_BTD);
-    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'));
+    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'), starts_BT);
     const mid = trace.tap('residMid', add(pre, attn));
     return trace.tap('residPost', this.#addMlp(mid, trace.in('mlp')));
   }
@@ -195,8 +202,9 @@ export class Gpt extends LanguageModel {
       'embed',
       this.positions === undefined ? tokens_BTD : add(tokens_BTD, this.positions.forward(B, T)),
     );
+    const starts_BT = this.documentStarts(ids_BT);
     this.blocks.forEach((block, i) => {
-      x_BTD = block.forward(x_BTD, trace.in('blocks', i));
+      x_BTD = block.forward(x_BTD, trace.in('blocks', i), starts_BT);
     });
     return this.unembed.forward(trace.tap('norm', this.norm.forward(x_BTD)));
   }

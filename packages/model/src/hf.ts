@@ -10,8 +10,8 @@ import type { StoredTensor } from './safetensors.js';
 // positions is GPT2LMHeadModel, whose Conv1D weights are ours transposed. LlamaForCausalLM keeps query, key and value, and
 // gate and up projection, apart; ours are fused in that order. Numbers only change place, they never change.
 //
-// Other GPTs (relative, position, uniform and no positions, encoders, blocks without an MLP or with experts) have no class there: they keep
-// our names and layouts, model_type is `physlm_gpt`, and the field `physlm` of config.json says what they are.
+// Other models (relative, position, uniform and no positions, encoders, blocks without an MLP or with experts, document masks) have no class
+// there: they keep our names and layouts, model_type is `physlm_gpt` or `physlm_llama`, and the field `physlm` of config.json says what they are.
 
 /** Tensors of a checkpoint by name. */
 export type StateDict = ReadonlyMap<string, StoredTensor>;
@@ -32,7 +32,10 @@ export function toHfConfig(config: ModelConfig): Record<string, unknown> {
   };
   const layout = layoutOf(config);
   if (layout === 'gpt2') return toGpt2Config(config as GptConfig);
-  if (layout === 'own') return { architectures: ['PhyslmGpt'], model_type: 'physlm_gpt', ...common };
+  if (layout === 'own') {
+    const architectures = [config.architecture === 'gpt' ? 'PhyslmGpt' : 'PhyslmLlama'];
+    return { architectures, model_type: `physlm_${config.architecture}`, ...common };
+  }
   if (config.architecture === 'gpt') {
     return {
       architectures: ['GPTNeoXForCausalLM'],
@@ -64,6 +67,7 @@ export function toHfConfig(config: ModelConfig): Record<string, unknown> {
 type Layout = 'neox' | 'gpt2' | 'llama' | 'own';
 
 function layoutOf(config: ModelConfig): Layout {
+  if (config.documentSeparator !== undefined) return 'own'; // those models know no document masks
   if (config.architecture === 'llama') return 'llama';
   const { position = 'rotary', causal = true, dMlp, nExpert } = config;
   if (!causal || dMlp === 0 || nExpert !== undefined) return 'own';

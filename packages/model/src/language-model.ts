@@ -1,5 +1,6 @@
 import type { AttentionLayer, LayerCache } from './attention-layer.js';
 import type { Device } from './device.js';
+import { documentStarts } from './document-starts.js';
 import type { GptConfig } from './gpt.js';
 import type { Embedding } from './layers.js';
 import type { LlamaConfig } from './llama.js';
@@ -22,8 +23,8 @@ export interface KvCache {
 /** One layer of a model: attention and what follows it. */
 export interface Block extends Module {
   readonly attn: AttentionLayer;
-  /** x BTD → BTD. */
-  forward(x: Tensor, trace: Trace): Tensor;
+  /** x BTD → BTD; `starts` as attention layers take it. */
+  forward(x: Tensor, trace: Trace, starts?: Tensor): Tensor;
 }
 
 /** What a training step takes its gradient of. */
@@ -41,6 +42,11 @@ export abstract class LanguageModel extends Module {
   abstract readonly blocks: readonly Block[];
   /** Next-token logits BTV of tokens ids [B, T] (i32), in nats up to a per-row constant. */
   abstract forward(ids: Tensor, trace?: Trace): Tensor;
+  /** Where the document of each of ids [B, T] begins, i32 [B, T]; undefined in a model that does not tell documents apart. */
+  documentStarts(ids: Tensor): Tensor | undefined {
+    const { documentSeparator } = this.config;
+    return documentSeparator === undefined ? undefined : documentStarts(ids, documentSeparator);
+  }
   /** What training computes, for tokens ids [B, T]: the logits of `forward`, and what is added to the loss. */
   forwardTraining(ids: Tensor): TrainingOutput {
     return { logits: this.forward(ids), penalty: undefined };

@@ -26,6 +26,8 @@ export interface LlamaConfig {
   readonly dMlp: number;
   /** Rotary base θ: pair i turns by θ^(−2i/dHead) radians a position. */
   readonly rotaryBase: number;
+  /** The token that begins a document, where tokens are to see their own document only: see `GptConfig`. */
+  readonly documentSeparator?: number;
   readonly tied: boolean;
   readonly normEps: number;
   readonly initStd: number;
@@ -84,9 +86,9 @@ class Block extends Module {
     this.mlpNorm = new RmsNorm(device, config.dModel, config.normEps);
     this.mlp = new GatedMlp(device, config, rng.fork('mlp'));
   }
-  forward(x_BTD: Tensor, trace: Trace): Tensor {
+  forward(x_BTD: Tensor, trace: Trace, starts_BT?: Tensor): Tensor {
     const pre = trace.tap('residPre', x_BTD);
-    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'));
+    const attn = this.attn.forward(this.attnNorm.forward(pre), trace.in('attn'), starts_BT);
     const mid = trace.tap('residMid', add(pre, attn));
     return trace.tap('residPost', add(mid, this.mlp.forward(this.mlpNorm.forward(mid), trace.in('mlp'))));
   }
@@ -120,8 +122,9 @@ export class Llama extends LanguageModel {
 
   override forward(ids_BT: Tensor, trace: Trace = Trace.none): Tensor {
     let x_BTD = trace.tap('embed', this.embed.forward(ids_BT));
+    const starts_BT = this.documentStarts(ids_BT);
     this.blocks.forEach((block, i) => {
-      x_BTD = block.forward(x_BTD, trace.in('blocks', i));
+      x_BTD = block.forward(x_BTD, trace.in('blocks', i), starts_BT);
     });
     return this.unembed.forward(trace.tap('norm', this.norm.forward(x_BTD)));
   }

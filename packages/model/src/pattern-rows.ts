@@ -15,15 +15,27 @@ export function headRows(x: Tensor, sequence: number, head: number, dHead: numbe
   return x.device.tensor(rows, [n, dHead]);
 }
 
-/** Scores in `which.rows` become exp(scale·score − lse), in place; 0 after the row's own position when causal. */
-export function scoresToPattern(lse_BHT: Tensor, which: PatternRows, T: number, scale: number, causal: boolean): void {
+/**
+ * Scores in `which.rows` become exp(scale·score − lse), in place; 0 after the row's own position when causal, and before its
+ * document where `starts` says where that begins.
+ */
+export function scoresToPattern(
+  lse_BHT: Tensor,
+  which: PatternRows,
+  T: number,
+  scale: number,
+  causal: boolean,
+  starts_BT?: Tensor,
+): void {
   const { sequence, head, row0, rows } = which;
   const H = lse_BHT.shape[1]!;
   const lse = lse_BHT.values();
   for (let r = 0; r < rows.length / T; r++) {
     const down = lse[(sequence * H + head) * T + row0 + r]!;
     const end = causal ? row0 + r + 1 : T;
-    for (let s = 0; s < end; s++) rows[r * T + s] = Math.exp(scale * rows[r * T + s]! - down);
+    const begin = starts_BT?.values()[sequence * T + row0 + r] ?? 0;
+    rows.fill(0, r * T, r * T + begin);
+    for (let s = begin; s < end; s++) rows[r * T + s] = Math.exp(scale * rows[r * T + s]! - down);
     rows.fill(0, r * T + end, (r + 1) * T);
   }
 }

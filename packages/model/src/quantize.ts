@@ -89,6 +89,8 @@ interface Part {
   /** Where a block reads a batch, [B, T, D]. */
   readonly x: Tensor;
   readonly batches: Float32Array[];
+  /** Where the documents of a batch begin, in a model that tells them apart. */
+  readonly starts: { readonly place: Tensor; readonly batches: readonly Values[] } | undefined;
   /** What maps of the present block were given, once they are rounded: where a program reads it, and the batches. */
   readonly inputs: Map<Linear, { readonly place: Tensor; readonly batches: Float32Array[] }>;
 }
@@ -146,7 +148,9 @@ function addColumns(product: Values, width: number, from: number, hessian: Float
 function leaveBlock(block: Block, part: Part): void {
   const { device } = part.x;
   const forward = device.withoutGrad(() =>
-    device.record(() => intercepting(part, undefined, () => ({ y: block.forward(part.x, Trace.none) }))),
+    device.record(() =>
+      intercepting(part, undefined, () => ({ y: block.forward(part.x, Trace.none, part.starts?.place) })),
+    ),
   );
   for (const [batch, values] of part.batches.entries()) {
     load(part, batch);
@@ -156,8 +160,9 @@ function leaveBlock(block: Block, part: Part): void {
   part.inputs.clear();
 }
 
-function load({ x, batches, inputs }: Part, batch: number): void {
+function load({ x, batches, starts, inputs }: Part, batch: number): void {
   x.values().set(batches[batch]!);
+  starts?.place.values().set(starts.batches[batch]!);
   for (const { place, batches: kept } of inputs.values()) place.values().set(kept[batch]!);
 }
 
@@ -168,7 +173,7 @@ function inputOf(block: Block, linear: Linear, part: Part): Tensor {
     seen = x;
     return x;
   };
-  intercepting(part, [linear, see], () => block.forward(part.x, Trace.none));
+  intercepting(part, [linear, see], () => block.forward(part.x, Trace.none, part.starts?.place));
   return seen!;
 }
 
@@ -200,16 +205,21 @@ function embedded(model: LanguageModel, batches: readonly (readonly ArrayLike<nu
     device.record(() => {
       const trace = new Trace({ read: ['embed'] });
       model.forward(ids, trace);
-      return { embed: trace.activations().get('embed')! };
+      const starts = model.documentStarts(ids);
+      return { embed: trace.activations().get('embed')!, ...(starts && { starts }) };
     }),
   );
+  const results: { readonly embed: Tensor; readonly starts?: Tensor } = program.results;
+  const starts = results.starts && { place: device.zeros([B, T], 'i32'), batches: [] as Values[] };
   return {
     x: device.zeros([B, T, config.dModel]),
+    starts,
     inputs: new Map(),
     batches: batches.map((windows) => {
       for (const [b, window] of windows.entries()) for (let t = 0; t < T; t++) ids.values()[b * T + t] = window[t]!;
       program.run();
-      return (program.results.embed.values() as Float32Array).slice();
+      if (starts !== undefined) starts.batches.push(results.starts!.values().slice());
+      return (results.embed.values() as Float32Array).slice();
     }),
   };
 }

@@ -124,6 +124,7 @@ export const capacityParameters = z.strictObject({
   dModel: count(2).optional().describe('width of the model, a multiple of dHead'),
   dHead: count(2).optional().describe('width of an attention head, even'),
   nCtx: count(8).optional().describe('tokens in a training window'),
+  documentMask: z.boolean().optional().describe('texts of a window do not see each other'),
   batchSize: count(1).optional().describe('windows in an optimiser step'),
   lrPeak: z.number().positive().optional().describe('largest learning rate'),
   weightDecay: z.number().min(0).optional().describe("AdamW's weight decay"),
@@ -238,8 +239,8 @@ export function capacity({ scale, seed, parameters = {} }: RecipeOptions): Capac
   if (dModel % dHead !== 0) {
     throw new ConfigError([{ path: 'dModel', expected: `a multiple of dHead ${dHead}`, got: `${dModel}` }]);
   }
-  const { windows, dVocab } = openCapacityData(data, seed);
-  const model = modelOf(setting, dVocab);
+  const { windows, tokenizer, dVocab } = openCapacityData(data, seed);
+  const model = { ...modelOf(setting, dVocab), ...(given.documentMask && { documentSeparator: tokenizer.eos }) };
   const problems = modelProblems(model);
   if (problems.length > 0) throw new ConfigError(problems);
   const nStep = Math.max(1, Math.ceil(windows.windowsFor(exposures) / batchSize));

@@ -242,6 +242,7 @@ export const igsmParameters = z.strictObject({
   nCtx: count(16).optional().describe('tokens in a training window; longer problems are left out'),
   nCtxTest: count(16).optional().describe('most tokens of a problem in tests; longer problems are left out'),
   packing: z.enum(PACKINGS).optional().describe('problems in a window: as many as fit, or one'),
+  documentMask: z.boolean().optional().describe('problems of a window do not see each other'),
   tokensPerStep: count(16).optional().describe('tokens of an optimiser step'),
   nStep: count(1).optional().describe('optimiser steps'),
   lrPeak: z.number().positive().optional().describe('largest learning rate'),
@@ -347,8 +348,10 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     packing: setting.packing,
   };
   const isLarge = scale === 'gpu' || scale === 'paper';
+  const { dVocab, eos } = tokenizerOf(data);
   const model: GptConfig = gpt2(nLayer, nHead, {
-    dVocab: tokenizerOf(data).dVocab,
+    dVocab,
+    ...(given.documentMask && { documentSeparator: eos }),
     // Room for the longest problem of a test and a solution as long.
     nCtx: Math.max(nCtx, 2 * setting.nCtxTest),
     dModel,

@@ -195,6 +195,7 @@ export const knowledgeParameters = z.strictObject({
   dModel: count(2).optional().describe('width of the model, a multiple of dHead'),
   dHead: count(2).optional().describe('width of an attention head, even'),
   nCtx: count(8).optional().describe('tokens in a training window'),
+  documentMask: z.boolean().optional().describe('texts of a window do not see each other'),
   batchSize: count(1).optional().describe('windows in an optimiser step'),
   lrPeak: z.number().positive().optional().describe('largest learning rate'),
   weightDecay: z.number().min(0).optional().describe("AdamW's weight decay"),
@@ -292,7 +293,7 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
   const readingTasks = finetune === 'none' ? taught : { tasks: ['extraction'] };
   const data = mixed ? { ...people, questions: { ...readingTasks, share: qaShare } } : people;
   // Lengths of texts differ a little from seed to seed; a setting is the same for all of them.
-  const { windows, dVocab } = openKnowledgeData(data, SEED_OF_SIZES);
+  const { windows, dVocab, tokenizer } = openKnowledgeData(data, SEED_OF_SIZES);
   const model: GptConfig = gpt2(setting.nLayer, dModel / dHead, {
     dVocab,
     nCtx,
@@ -300,6 +301,7 @@ export function knowledge({ scale, seed, parameters = {} }: RecipeOptions): Know
     dRotary: 2 * Math.round((dHead * setting.rotaryShare) / 2),
     initStd: Number((setting.initScale / Math.sqrt(dModel)).toPrecision(6)),
     ...(encoder && { causal: false }),
+    ...(given.documentMask && { documentSeparator: tokenizer.eos }),
   });
   const problems = modelProblems(model);
   if (problems.length > 0) throw new ConfigError(problems);
