@@ -1,8 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { CheckpointError, ConfigError, type ConfigProblem, canonicalJson, PhyslmError } from '@physlm/base';
+import { join, resolve } from 'node:path';
+import { CheckpointError, ConfigError, type ConfigProblem, canonicalJson, digest, PhyslmError } from '@physlm/base';
 import { type Tokenizer, tokenizerFromJson } from '@physlm/data';
-import { type Device, type LanguageModel, loadModel } from '@physlm/model';
+import {
+  type Device,
+  type LanguageModel,
+  loadModel,
+  loadWeights,
+  type ModelConfig,
+  readModelConfig,
+} from '@physlm/model';
 import { RunDirectory } from '@physlm/train';
 
 /** A trained model, with the tokenizer of the text that it was trained on. */
@@ -31,9 +38,51 @@ export function openCheckpoint(folder: string, device: Device, use?: CheckpointU
   const path = existsSync(join(folder, 'experiment.json')) ? lastCheckpoint(folder) : folder;
   const tokenizer = readTokenizer(join(path, 'tokenizer.json'));
   const model = loadModel(path, device);
-  const problems = use === undefined ? [] : misfits(path, model, tokenizer, use);
+  const problems = use === undefined ? [] : misfits(path, model.config, tokenizer, use);
   if (problems.length > 0) throw new ConfigError(problems);
   return { path, model, tokenizer };
+}
+
+/** A checkpoint that an experiment begins with: where it is, and which. */
+export interface CheckpointStart {
+  readonly path: string;
+  /** SHA-256 of its weights. */
+  readonly weights: string;
+}
+
+/**
+ * What an experiment may begin with: a checkpoint folder, or the last checkpoint of a run directory, that fits `use`.
+ *
+ * @throws CheckpointError naming the file that is missing or damaged; ConfigError where data and model do not fit.
+ */
+export function checkpointStart(
+  folder: string,
+  use: CheckpointUse,
+): { readonly start: CheckpointStart; readonly config: ModelConfig } {
+  if (!existsSync(folder)) throw new CheckpointError(folder, 'there is no such folder');
+  const path = resolve(existsSync(join(folder, 'experiment.json')) ? lastCheckpoint(folder) : folder);
+  const tokenizer = readTokenizer(join(path, 'tokenizer.json'));
+  const config = readModelConfig(path);
+  const problems = misfits(path, config, tokenizer, use);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return { start: { path, weights: digestOfWeights(path) }, config };
+}
+
+/** @throws CheckpointError when the weights are not there any more, or others. */
+export function loadStart({ path, weights }: CheckpointStart, model: LanguageModel): void {
+  if (digestOfWeights(path) !== weights)
+    throw new CheckpointError(weightsOf(path), 'holds other weights than when this experiment was set up');
+  loadWeights(weightsOf(path), model);
+}
+
+const weightsOf = (path: string): string => join(path, 'model.safetensors');
+
+function digestOfWeights(path: string): string {
+  try {
+    return digest(readFileSync(weightsOf(path)));
+  } catch (error) {
+    throw new CheckpointError(weightsOf(path), `cannot be read: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function lastCheckpoint(folder: string): string {
@@ -53,7 +102,7 @@ function readTokenizer(file: string): Tokenizer {
   }
 }
 
-function misfits(path: string, { config }: LanguageModel, tokenizer: Tokenizer, use: CheckpointUse): ConfigProblem[] {
+function misfits(path: string, config: ModelConfig, tokenizer: Tokenizer, use: CheckpointUse): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const difference = firstDifference(tokenizer, use.tokenizer);
   if (difference !== undefined) {

@@ -6,6 +6,7 @@ import { addLowRank, buildModel, type LanguageModel, loadWeights } from '@physlm
 import { type IgsmProbeResults, igsmProbes, probeMeasures } from './igsm-probes.js';
 import { type Detector, perfectDetector, retryUponRegret } from './igsm-regret.js';
 import { type Failure, type Score, type Solved, solve, type Tally, tally } from './igsm-solving.js';
+import { loadStart } from './open-checkpoint.js';
 import type { IgsmEvaluate, IgsmExperiment } from './recipes/igsm.js';
 import { type IgsmData, type IgsmTest, longEnough, openIgsmData } from './recipes/igsm-data.js';
 import type { Execution, Results, RunContext } from './recipes/recipe.js';
@@ -64,7 +65,8 @@ export async function runIgsm(experiment: IgsmExperiment, context: RunContext): 
     if (base.stopped === 'aborted') return base;
     loadWeights(`${base.finished.run.latestCheckpoint()!.path}/model.safetensors`, model);
   }
-  const { finetune } = experiment;
+  const { finetune, from } = experiment;
+  if (from !== undefined) loadStart(from, model);
   if (finetune?.rank !== undefined) {
     const attention = { rank: finetune.rank, targets: ['q', 'v'] as const };
     const embedding = { rank: 2 * finetune.rank };

@@ -1,5 +1,5 @@
 // A run of the igsm recipe from beginning to end, what laws read off it, and a run that starts from another.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDevice } from '@physlm/model';
@@ -147,6 +147,39 @@ test('finetuning goes on from the run without mistakes, and trains updates of lo
   expect(readdirSync(sandbox).filter((name) => name.startsWith('igsm-tiny-numbers-op3-pq-s5-'))).toHaveLength(1);
   expect(readdirSync(join(path, 'checkpoints', '0000004'))).toContain('trainable.safetensors');
   expect(results.cells.map(({ name }) => name)).toEqual(['in', 'seen', 'op2', 'op3', 'op4', 'op5']);
+}, 60_000);
+
+test('goes on from any checkpoint whose tokens are the same', async () => {
+  const first = await runIn('first', experimentOf({ nProbeStep: 0, reask: false, nStep: 6 }));
+  const checkpoint = join(first.path, 'checkpoints', '0000006');
+  const { nLayer: _, dModel: __, nHead: ___, ...rest } = { ...small, nProbeStep: 0, reask: false };
+  const make = (parameters: object): IgsmExperiment =>
+    recipe.experiment({ scale: 'tiny', seed: 6, parameters: { ...rest, ...parameters } }) as IgsmExperiment;
+  const made = make({ from: first.path });
+  expect(made.from!.path).toBe(checkpoint);
+  expect(made.from).toEqual(make({ from: checkpoint, retry: 'retry', finetune: 'lora', rank: 2 }).from);
+  expect(made.model).toEqual(experimentOf({}).model);
+  expect(made.finetune).toEqual({ kind: 'full' });
+  const weights = (folder: string): Buffer => readFileSync(join(folder, 'model.safetensors'));
+  // Steps too small for f32 leave the weights that they began with.
+  const still = { ...made, train: { ...made.train, optimizer: { ...made.train.optimizer, lrPeak: 1e-30 } } };
+  const { path } = await runIn('still', still);
+  expect(weights(join(path, 'checkpoints', '0000004')).equals(weights(checkpoint))).toBe(true);
+  expect(readFileSync(join(path, 'report.html'), 'utf8')).toContain(made.from!.weights.slice(0, 12));
+
+  expect(() => make({ from: join(sandbox, 'nowhere') })).toThrow('nowhere] there is no such folder');
+  expect(() => make({ from: first.path, nLayer: 2 })).toThrow(
+    '[nLayer] expected nothing with from, which says what the model is, got 2',
+  );
+  expect(() => make({ from: first.path, modulus: 7 })).toThrow('[data.tokenizer] expected the tokens of');
+  expect(() => make({ from: first.path, nCtxTest: 200 })).toThrow('[data.nCtx] expected at most 256');
+  cpSync(checkpoint, join(sandbox, 'copy'), { recursive: true });
+  const copied = make({ from: join(sandbox, 'copy') });
+  const file = join(sandbox, 'copy', 'model.safetensors');
+  writeFileSync(file, Buffer.concat([readFileSync(file).subarray(0, -4), Buffer.alloc(4)]));
+  await expect(runIn('other', copied)).rejects.toThrow(
+    `[${file}] holds other weights than when this experiment was set up`,
+  );
 }, 60_000);
 
 test.each([

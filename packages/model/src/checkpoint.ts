@@ -30,6 +30,17 @@ export function saveModel(folder: string, model: LanguageModel): void {
  * @throws CheckpointError naming the file that is missing, broken, or does not fit the other.
  */
 export function loadModel(folder: string, device: Device): LanguageModel {
+  const model = buildModel(device, readModelConfig(folder), new Rng('overwritten by the checkpoint'));
+  loadWeights(join(folder, 'model.safetensors'), model);
+  return model;
+}
+
+/**
+ * What the model in a folder written by `saveModel` is.
+ *
+ * @throws CheckpointError naming the file that is missing, or does not say.
+ */
+export function readModelConfig(folder: string): ModelConfig {
   const path = join(folder, 'config.json');
   let config: ModelConfig | undefined;
   try {
@@ -42,9 +53,7 @@ export function loadModel(folder: string, device: Device): LanguageModel {
   if (problems.length > 0) {
     throw new CheckpointError(path, problems.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`).join('; '));
   }
-  const model = buildModel(device, config, new Rng('overwritten by the checkpoint'));
-  loadWeights(join(folder, 'model.safetensors'), model);
-  return model;
+  return config;
 }
 
 /**

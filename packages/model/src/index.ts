@@ -8,7 +8,7 @@ export {
 export { attentionPattern, type PatternBlock } from './attention-pattern.js';
 export { backward } from './autograd.js';
 export { buildModel, modelProblems } from './build-model.js';
-export { loadModel, loadWeights, saveModel } from './checkpoint.js';
+export { loadModel, loadWeights, readModelConfig, saveModel } from './checkpoint.js';
 export type { Command } from './command.js';
 export {
   Device,

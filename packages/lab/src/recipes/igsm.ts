@@ -10,6 +10,7 @@ import {
 import { type GptConfig, gpt2, modelProblems } from '@physlm/model';
 import type { TrainConfig } from '@physlm/train';
 import { z } from 'zod';
+import { checkpointStart } from '../open-checkpoint.js';
 import { type IgsmDataConfig, PACKINGS, type Packing, tokenizerOf, VOCABULARIES, type WorldSize } from './igsm-data.js';
 import { checkParameters, definedOnly } from './parameters.js';
 import type { Experiment, RecipeOptions, ScaleName } from './recipe.js';
@@ -66,7 +67,7 @@ export interface IgsmEvaluate {
 /** What a run that starts from another one trains. */
 export const FINETUNES = ['full', 'lora'] as const;
 
-/** How a run goes on from one without mistakes in its training text. */
+/** How a run goes on from a trained model. */
 export interface IgsmFinetune {
   readonly kind: (typeof FINETUNES)[number];
   /** Of the updates of query and value; twice as much for the embedding. */
@@ -255,7 +256,8 @@ export const igsmParameters = z.strictObject({
   finetune: z
     .enum(FINETUNES)
     .optional()
-    .describe('go on from the run without mistakes: all weights, or updates of low rank'),
+    .describe('go on from the run without mistakes, or from `from`: all weights, or updates of low rank'),
+  from: z.string().optional().describe('go on from this checkpoint folder, or the last of this run directory'),
   rank: count(1).optional().describe('rank of the updates of query and value; twice as much for the embedding'),
   exposure: z.number().positive().optional().describe('times the steps of the scale'),
 });
@@ -269,7 +271,7 @@ export interface IgsmExperiment extends Experiment {
   readonly data: IgsmDataConfig;
   readonly model: GptConfig;
   readonly evaluate: IgsmEvaluate;
-  /** How it goes on from the run that it starts from; absent for a run from scratch. */
+  /** How it goes on from what it starts from; absent for a run from scratch. */
   readonly finetune?: IgsmFinetune;
 }
 
@@ -311,10 +313,15 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
       got: `${given.retryRate === undefined ? 'retryMask' : 'retryRate'} without one`,
     });
   }
-  if (given.finetune !== undefined && given.retry === undefined) {
+  const { from, finetune = from === undefined ? undefined : 'full' } = given;
+  if (finetune !== undefined && from === undefined && given.retry === undefined) {
     problems.push({ path: 'retry', expected: 'mistakes to learn from when finetune is set', got: 'none' });
   }
-  if ((given.finetune === 'lora') !== (given.rank !== undefined)) {
+  for (const path of ['nLayer', 'dModel', 'nHead', 'dRotary', 'documentMask'] as const) {
+    if (from === undefined || given[path] === undefined) continue;
+    problems.push({ path, expected: 'nothing with from, which says what the model is', got: `${given[path]}` });
+  }
+  if ((finetune === 'lora') !== (given.rank !== undefined)) {
     const got = given.rank === undefined ? 'finetune lora without rank' : 'rank without finetune lora';
     problems.push({ path: 'rank', expected: 'rank and finetune lora together', got });
   }
@@ -348,18 +355,24 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
     packing: setting.packing,
   };
   const isLarge = scale === 'gpu' || scale === 'paper';
-  const { dVocab, eos } = tokenizerOf(data);
-  const model: GptConfig = gpt2(nLayer, nHead, {
-    dVocab,
-    ...(given.documentMask && { documentSeparator: eos }),
-    // Room for the longest problem of a test and a solution as long.
-    nCtx: Math.max(nCtx, 2 * setting.nCtxTest),
+  const tokenizer = tokenizerOf(data);
+  // Room for the longest problem of a test and a solution as long.
+  const room = Math.max(nCtx, 2 * setting.nCtxTest);
+  const taken = from === undefined ? undefined : checkpointStart(from, { tokenizer, nCtx: room });
+  const fresh: GptConfig = gpt2(nLayer, nHead, {
+    dVocab: tokenizer.dVocab,
+    ...(given.documentMask && { documentSeparator: tokenizer.eos }),
+    nCtx: room,
     dModel,
     ...(!isLarge && {
       dRotary: given.dRotary ?? dModel / nHead,
       initStd: Number((0.3 / Math.sqrt(dModel)).toPrecision(6)),
     }),
   });
+  const model = taken?.config ?? fresh;
+  if (model.architecture !== 'gpt') {
+    throw new ConfigError([{ path: 'from', expected: 'a model of architecture gpt', got: model.architecture }]);
+  }
   problems.push(...modelProblems(model));
   if (problems.length > 0) throw new ConfigError(problems);
   const train: TrainConfig = {
@@ -379,9 +392,12 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
   const { nProblem, opLeast, reask, nBeam, nRetry, nProbeStep, probeBatch, nProbeProblem, nProbeTest, probeLayers } =
     setting;
   const mistakes = data.retry && `${data.retry.kind}${data.retry.rate}`;
-  const tuned = given.finetune && `${given.finetune}${given.rank ?? ''}`;
-  const what = [families.join('+'), `op${opMax}`, data.layout, mistakes, tuned].filter((word) => word !== undefined);
-  const start = given.finetune && { experiment: startOf({ scale, seed, parameters }) };
+  const tuned = finetune && `${finetune}${given.rank ?? ''}`;
+  const of = taken && `from${taken.start.weights.slice(0, 6)}`;
+  const what = [families.join('+'), `op${opMax}`, data.layout, mistakes, tuned, of].filter(
+    (word) => word !== undefined,
+  );
+  const start = finetune && !taken && { experiment: startOf({ scale, seed, parameters }) };
   return {
     name: `igsm-${scale}-${what.join('-')}-s${seed}`,
     recipe: 'igsm',
@@ -404,10 +420,11 @@ export function igsmRecipe({ scale, seed, parameters = {} }: RecipeOptions): Igs
       nProbeTest,
       probeLayers,
     },
-    ...(given.finetune !== undefined && {
-      finetune: { kind: given.finetune, ...(given.rank !== undefined && { rank: given.rank }) },
+    ...(finetune !== undefined && {
+      finetune: { kind: finetune, ...(given.rank !== undefined && { rank: given.rank }) },
     }),
     ...(start && { start }),
+    ...(taken && { from: taken.start }),
   };
 }
 

@@ -2,6 +2,7 @@ import { digest } from '@physlm/base';
 import type { Device, ModelConfig } from '@physlm/model';
 import type { Progress, RunDirectory, TrainConfig, TrainResult } from '@physlm/train';
 import type { z } from 'zod';
+import type { CheckpointStart } from '../open-checkpoint.js';
 import type { LineFigure, ReportDocument } from '../report/document.js';
 import type { FinishedRun } from '../run-recipe.js';
 import type { Training } from '../training.js';
@@ -40,6 +41,8 @@ export interface Experiment {
   readonly evaluate: object;
   /** The run whose last checkpoint training starts from. Part of what this experiment is; equal ones are one run. */
   readonly start?: { readonly experiment: Experiment };
+  /** The checkpoint that training starts from when that is not a run of this package's making, or lies elsewhere. */
+  readonly from?: CheckpointStart;
 }
 
 /** Name of an experiment's run directory: it says what it is, and the digest tells it from all others. */

@@ -114,8 +114,12 @@ function settingHtml(experiment: Experiment, environment: Environment | undefine
 <details><summary>The experiment as JSON</summary><pre><code>${escapeHtml(JSON.stringify(experiment, null, 2))}</code></pre></details></section>`;
 }
 
-/** The run that this one started from, whose folder lies beside this one's. */
-function startHtml({ start }: Experiment): string {
+/** The run that this one started from, whose folder lies beside this one's, or the checkpoint. */
+function startHtml({ start, from }: Experiment): string {
+  if (from !== undefined) {
+    const which = `<code>${escapeHtml(from.path)}</code>, SHA-256 ${from.weights.slice(0, 12)}…`;
+    return `<p>Training starts from the weights in ${which}</p>`;
+  }
   if (start === undefined) return '';
   const name = runName(start.experiment);
   const link = `<a href="../${escapeHtml(encodeURIComponent(name))}/report.html">${escapeHtml(name)}</a>`;
