@@ -30,12 +30,12 @@ function readNotices(log) {
 
 /** What each kernel of a file must and must not hold, by the start of its name. */
 const rules = [
-  {
-    file: 'gemm_sm90',
+  ...['gemm_sm90', 'gemm_group_sm90'].map((file) => ({
+    file,
     name: /multiply_wgmma/,
     needs: ['HGMMA', 'UTMALDG', 'SYNCS', 'USETMAXREG'],
     bans: ['HMMA', 'LDL', 'STL'],
-  },
+  })),
   {
     file: 'attention_sm90',
     name: /forward_wgmma/,

@@ -20,6 +20,7 @@ namespace {
 #include "norm.inl"
 #include "attention-tiles.inl"
 #include "attention.inl"
+#include "attention-documents.inl"
 #include "attention-step.inl"
 #include "relative.inl"
 #include "position.inl"
