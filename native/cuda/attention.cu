@@ -2,6 +2,10 @@
 // pattern never exists in memory; backward recomputes it from the log-sum-exp. Backward is two kernels, one for the
 // gradients of keys and values and one for those of queries: every gradient has one owner that adds in a fixed order, so
 // results are bitwise reproducible. Scratch: B·H·T floats.
+//
+// With documents (Zhao et al. 2024, arXiv:2402.13991) a query sees keys from the start of its document on. Starts never fall,
+// so a tile of queries begins with the tile of keys in which the document of its first query begins, and a tile of keys ends
+// with the last tile of queries whose first query sees one of its keys: tiles between documents are not visited.
 #include "attention.h"
 #include "rotary.h"
 
@@ -30,6 +34,9 @@ DEVICE float dot(const float* a, const float* b, int64_t K) {
 
 DEVICE int64_t head_base(const Attention& a, int64_t b, int64_t column) { return b * a.T * a.P + column * a.K; }
 
+/** Where the first tile of keys lies that the queries from q0 on see. */
+DEVICE int64_t first_key(const Attention& a, int64_t b, int64_t q0) { return a.starts ? start_of(a, b, q0) / kTile * kTile : 0; }
+
 __global__ void forward(Attention a) {
   const int64_t K = a.K, pitch = K + 1, b = blockIdx.z, h = blockIdx.y, g = h * a.G / a.H, q0 = (int64_t)blockIdx.x * kTile;
   float* const q = gpu::shared<float>();
@@ -39,9 +46,10 @@ __global__ void forward(Attention a) {
   const int row = threadIdx.x / 8, part = threadIdx.x % 8;
   const int64_t t = q0 + row, seen = a.causal ? t + 1 : a.T;
   bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
+  const int64_t start = a.starts && t < a.T ? start_of(a, b, t) : 0;
   float own[kOwn] = {}, top = -3e38f, total = 0;
   const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
-  for (int64_t k0 = 0; k0 < last; k0 += kTile) {
+  for (int64_t k0 = first_key(a, b, q0); k0 < last; k0 += kTile) {
     gpu::sync();
     bring(a.qkv, head_base(a, b, a.H + g), a.P, k0, a.T, K, k);
     bring(a.qkv, head_base(a, b, a.H + a.G + g), a.P, k0, a.T, K, v);
@@ -49,7 +57,8 @@ __global__ void forward(Attention a) {
     float score[4], peak = top;
     for (int j = 0; j < 4; j++) {
       const int key = part + 8 * j;
-      score[j] = k0 + key < seen && k0 + key < a.T ? dot(q + row * pitch, k + key * pitch, K) * a.scale : -INFINITY;
+      const bool sees = k0 + key >= start && k0 + key < seen && k0 + key < a.T;
+      score[j] = sees ? dot(q + row * pitch, k + key * pitch, K) * a.scale : -INFINITY;
       peak = score[j] > peak ? score[j] : peak;
     }
     peak = octet_max(peak);
@@ -104,16 +113,17 @@ __global__ void backward_queries(Attention a) {
   bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
   bring(a.dO, b * a.T * a.H * K + h * K, a.H * K, q0, a.T, K, d);
   const float lse = t < a.T ? a.lse[(b * a.H + h) * a.T + t] : 0.0f, delta = t < a.T ? a.delta[(b * a.H + h) * a.T + t] : 0.0f;
+  const int64_t start = a.starts && t < a.T ? start_of(a, b, t) : 0;
   float own[kOwn] = {};
   const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
-  for (int64_t k0 = 0; k0 < last; k0 += kTile) {
+  for (int64_t k0 = first_key(a, b, q0); k0 < last; k0 += kTile) {
     gpu::sync();
     bring(a.qkv, head_base(a, b, a.H + g), a.P, k0, a.T, K, k);
     bring(a.qkv, head_base(a, b, a.H + a.G + g), a.P, k0, a.T, K, v);
     gpu::sync();
     for (int j = 0; j < 4; j++) {
       const int key = part + 8 * j;
-      const bool sees = t < a.T && k0 + key < seen && k0 + key < a.T;
+      const bool sees = t < a.T && k0 + key >= start && k0 + key < seen && k0 + key < a.T;
       const float p = sees ? expf(dot(q + row * pitch, k + key * pitch, K) * a.scale - lse) : 0.0f;
       s[row * (kTile + 1) + key] = p * (dot(d + row * pitch, v + key * pitch, K) - delta) * a.scale;
     }
@@ -148,6 +158,7 @@ __global__ void backward_keys(Attention a) {
   float dk[kOwn] = {}, dv[kOwn] = {};
   for (int64_t h = g * (a.H / a.G); h < (g + 1) * (a.H / a.G); h++) {
     for (int64_t q0 = a.causal ? k0 : 0; q0 < a.T; q0 += kTile) {
+      if (a.starts && start_of(a, b, q0) >= k0 + kTile) break;
       gpu::sync();
       bring(a.qkv, head_base(a, b, h), a.P, q0, a.T, K, q);
       bring(a.dO, b * a.T * a.H * K + h * K, a.H * K, q0, a.T, K, d);
@@ -160,7 +171,7 @@ __global__ void backward_keys(Attention a) {
       for (int j = 0; j < 4; j++) {
         const int query = part + 8 * j;
         const int64_t t = q0 + query;
-        const bool seen = t < a.T && key < a.T && (!a.causal || key <= t);
+        const bool seen = t < a.T && key < a.T && (!a.causal || key <= t) && (!a.starts || key >= start_of(a, b, t));
         const float e = seen ? expf(dot(q + query * pitch, k + row * pitch, K) * a.scale - stats[query]) : 0.0f;
         p[row * (kTile + 1) + query] = e;
         s[row * (kTile + 1) + query] = e * (dot(d + query * pitch, v + row * pitch, K) - stats[kTile + query]) * a.scale;
@@ -187,6 +198,30 @@ __global__ void backward_keys(Attention a) {
   }
 }
 
+/** starts[t] = the last position up to t that holds `separator`, or 0. A block does a sequence, kBlock positions at a time. */
+__global__ void document_starts(const int32_t* ids, int32_t separator, int64_t T, int32_t* starts) {
+  int32_t* const lasts = gpu::shared<int32_t>();  // of each warp
+  const int64_t base = blockIdx.x * T;
+  const int lane = lane_index(), warp = warp_index();
+  int32_t before = 0;
+  for (int64_t first = 0; first < T; first += kBlock) {
+    const int64_t t = first + threadIdx.x;
+    int32_t last = t < T && ids[base + t] == separator ? (int32_t)t : 0;
+    for (int by = 1; by < kWarp; by *= 2) {
+      const int32_t other = gpu::shuffle(last, (lane - by) & (kWarp - 1));
+      last = lane >= by && other > last ? other : last;
+    }
+    if (lane == kWarp - 1) lasts[warp] = last;
+    gpu::sync();
+    for (int w = 0; w < kBlock / kWarp; w++) {
+      if (w == warp && before > last) last = before;
+      before = lasts[w] > before ? lasts[w] : before;
+    }
+    if (t < T) starts[base + t] = last;
+    gpu::sync();
+  }
+}
+
 // --- host --------------------------------------------------------------------------------------------------------------------
 
 int32_t read_heads(Attention& a, const double* attrs) {
@@ -208,20 +243,73 @@ int32_t read_heads(Attention& a, const double* attrs) {
 
 bool aligned(const Floats& x) { return (uintptr_t)x.data % 16 == 0; }
 
-/** What the gradients of attention are computed from; a.B·a.T is 0 when there is nothing to do. */
-int32_t read_backward(const physlm_tensor* in, physlm_tensor* out, const double* attrs, Attention& a) {
+/** Packed rows and, with documents, where they begin; attrs[4] says without them whether attention is causal. */
+int32_t read_rows(const physlm_tensor* in, const double* attrs, bool documents, Attention& a) {
   a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
-  a.causal = attrs[4] != 0;
-  if (int32_t status = read_heads(a, attrs)) return status;
+  a.causal = documents || attrs[4] != 0;
+  a.starts = documents ? static_cast<const int32_t*>(in[1].data) : nullptr;
+  a.qkv = floats(in[0]);
+  return read_heads(a, attrs);
+}
+
+/** What the gradients of attention are computed from; a.B·a.T is 0 when there is nothing to do. */
+int32_t read_backward(const physlm_tensor* in, physlm_tensor* out, const double* attrs, bool documents, Attention& a) {
+  if (int32_t status = read_rows(in, attrs, documents, a)) return status;
+  in += documents;
   if (int32_t status = expect("o columns", a.H * a.K, axis(in[1], 1))) return status;
   if (int32_t status = expect("lse heads", a.H, axis(in[2], 2))) return status;
-  a.qkv = floats(in[0]);
   a.o = floats(in[1]);
   a.lse = static_cast<float*>(in[2].data);
   a.dO = floats(in[3]);
   a.dqkv = floats(out[0]);
   a.chunks = a.K % 8 == 0 && aligned(a.qkv) && aligned(a.dO);
   return PHYSLM_OK;
+}
+
+int32_t attend(const physlm_tensor* in, physlm_tensor* out, const double* attrs, bool documents) {
+  Attention a;
+  if (int32_t status = read_rows(in, attrs, documents, a)) return status;
+  if (int32_t status = expect("o columns", a.H * a.K, axis(out[0], 1))) return status;
+  if (out[1].data)
+    if (int32_t status = expect("lse heads", a.H, axis(out[1], 2))) return status;
+  a.o = floats(out[0]);
+  a.lse = static_cast<float*>(out[1].data);
+  a.chunks = a.K % 8 == 0 && aligned(a.qkv);
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  if (suits_sm90(a)) return attend_sm90(a);
+  return a.qkv.half && a.K <= 128 ? attend_bf16(a) : attend_f32(a);
+}
+
+int32_t attend_backward(const physlm_tensor* in, physlm_tensor* out, const double* attrs, bool documents) {
+  if (!out[0].data) return PHYSLM_OK;
+  Attention a;
+  if (int32_t status = read_backward(in, out, attrs, documents, a)) return status;
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  if (suits_backward_sm90(a)) return attend_backward_sm90(a);
+  a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
+  if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
+  head_products(a.dO, a.o, a.B, a.T, a.H, a.K, a.delta);
+  return a.qkv.half && a.K <= 128 ? attend_backward_bf16(a) : attend_backward_f32(a);
+}
+
+/** The same for rows that rotary positions turned, with the gradients turned back; the last attributes: dRotary and base. */
+int32_t attend_backward_of_rotary(const physlm_tensor* in, physlm_tensor* out, const double* attrs, bool documents) {
+  if (!out[0].data) return PHYSLM_OK;
+  const physlm_tensor& positions = in[documents ? 5 : 4];
+  const double *const rotary = attrs + (documents ? 4 : 5), dRotary = rotary[0], base = rotary[1];
+  Attention a;
+  if (int32_t status = read_backward(in, out, attrs, documents, a)) return status;
+  if (int32_t status = expect("positions", a.T, elements(positions))) return status;
+  if (a.B * a.T == 0) return PHYSLM_OK;
+  a.half = (int)dRotary / 2;
+  if (a.half > 0 && suits_backward_sm90(a)) {
+    a.turns = rotary_turns(static_cast<const int32_t*>(positions.data), a.T, a.half, base);
+    return a.turns ? attend_backward_sm90(a) : PHYSLM_OUT_OF_MEMORY;
+  }
+  if (int32_t status = attend_backward(in, out, attrs, documents)) return status;
+  const physlm_tensor turned[2] = {positions, out[0]};
+  const double turn[4] = {(double)(a.H + a.G), (double)a.K, dRotary, base};
+  return rotary_backward_cuda(turned, 2, out, 1, turn, 4, nullptr);
 }
 
 }  // namespace
@@ -245,48 +333,18 @@ int32_t attend_backward_f32(const Attention& a) {
   return PHYSLM_OK;
 }
 
-OP(attention_forward) {
-  Attention a = {leading(in[0], 2), axis(in[0], 2), axis(in[0], 1)};
-  a.causal = attrs[4] != 0;
-  if (int32_t status = read_heads(a, attrs)) return status;
-  if (int32_t status = expect("o columns", a.H * a.K, axis(out[0], 1))) return status;
-  if (out[1].data)
-    if (int32_t status = expect("lse heads", a.H, axis(out[1], 2))) return status;
-  a.qkv = floats(in[0]);
-  a.o = floats(out[0]);
-  a.lse = static_cast<float*>(out[1].data);
-  a.chunks = a.K % 8 == 0 && aligned(a.qkv);
-  if (a.B * a.T == 0) return PHYSLM_OK;
-  if (suits_sm90(a)) return attend_sm90(a);
-  return a.qkv.half && a.K <= 128 ? attend_bf16(a) : attend_f32(a);
-}
+OP(attention_forward) { return attend(in, out, attrs, false); }
+OP(attention_backward) { return attend_backward(in, out, attrs, false); }
+OP(attentionOfRotary_backward) { return attend_backward_of_rotary(in, out, attrs, false); }
 
-OP(attention_backward) {
-  if (!out[0].data) return PHYSLM_OK;
-  Attention a;
-  if (int32_t status = read_backward(in, out, attrs, a)) return status;
-  if (a.B * a.T == 0) return PHYSLM_OK;
-  if (suits_backward_sm90(a)) return attend_backward_sm90(a);
-  a.delta = static_cast<float*>(scratch(kSlotValues, a.B * a.H * a.T * sizeof(float)));
-  if (!a.delta) return PHYSLM_OUT_OF_MEMORY;
-  head_products(a.dO, a.o, a.B, a.T, a.H, a.K, a.delta);
-  return a.qkv.half && a.K <= 128 ? attend_backward_bf16(a) : attend_backward_f32(a);
-}
+OP(documentAttention_forward) { return attend(in, out, attrs, true); }
+OP(documentAttention_backward) { return attend_backward(in, out, attrs, true); }
+OP(documentAttentionOfRotary_backward) { return attend_backward_of_rotary(in, out, attrs, true); }
 
-// The same for rows that rotary positions turned, with the gradients turned back; attrs[5…]: dRotary and base.
-OP(attentionOfRotary_backward) {
-  if (!out[0].data) return PHYSLM_OK;
-  Attention a;
-  if (int32_t status = read_backward(in, out, attrs, a)) return status;
-  if (int32_t status = expect("positions", a.T, elements(in[4]))) return status;
-  if (a.B * a.T == 0) return PHYSLM_OK;
-  a.half = (int)attrs[5] / 2;
-  if (a.half > 0 && suits_backward_sm90(a)) {
-    a.turns = rotary_turns(static_cast<const int32_t*>(in[4].data), a.T, a.half, attrs[6]);
-    return a.turns ? attend_backward_sm90(a) : PHYSLM_OUT_OF_MEMORY;
-  }
-  if (int32_t status = attention_backward_cuda(in, 4, out, 1, attrs, 5, nullptr)) return status;
-  const physlm_tensor turned[2] = {in[4], out[0]};
-  const double turn[4] = {(double)(a.H + a.G), (double)a.K, attrs[5], attrs[6]};
-  return rotary_backward_cuda(turned, 2, out, 1, turn, 4, nullptr);
+OP(documentStarts_forward) {
+  const int64_t B = leading(in[0], 1), T = axis(in[0], 1);
+  if (B * T > 0)
+    start(document_starts, dim3((unsigned)B), kBlock, kBlock / kWarp * sizeof(int32_t), static_cast<const int32_t*>(in[0].data),
+          (int32_t)attrs[0], T, static_cast<int32_t*>(out[0].data));
+  return PHYSLM_OK;
 }

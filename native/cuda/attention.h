@@ -15,7 +15,26 @@ struct Attention {
   const float* turns;       // cosines and sines [T][half][2] of rotary positions that the gradients turn back by; or null
   int half;
   int chunks;               // whether heads can be read 16 bytes at a time
+  const int32_t* starts;    // [B][T], never falling: the first key that a query sees, where attention is causal; or null
 };
+
+/** The first key that query t < T of sequence b sees where there are documents: within 0…t, whatever the tensor holds. */
+DEVICE int start_of(const Attention& a, int64_t b, int64_t t) {
+  const int start = a.starts[b * a.T + t];
+  return start < 0 ? 0 : start > t ? (int)t : start;
+}
+/** Of `tiles` tiles of `step` queries, from tile `first` on: how many begin with a query that sees a key up to `key`; the first does. */
+DEVICE int tiles_that_see(const Attention& a, int64_t b, int64_t key, int first, int tiles, int step) {
+  int low = 1, high = tiles;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (start_of(a, b, (int64_t)(first + middle - 1) * step) <= key)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return low;
+}
 
 /** Hopper's own tensor cores: bf16 rows and heads of 32, 64 or 128; ask first. `delta` is not looked at. */
 bool suits_sm90(const Attention& a);

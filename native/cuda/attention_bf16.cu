@@ -1,7 +1,8 @@
 // Attention on tensor cores (mma.m16n8k16, sm_80 and later): bf16 operands, f32 scores, sums and gradients. A block of four
 // warps owns 64 queries (forward, gradients of queries) or 64 keys (gradients of keys and values), a warp 16 of them, and
 // walks over tiles of 64 (fewer where registers are short) of the others, fetched one ahead by cp.async. Heads narrower than 32, 64 or 128 are padded with
-// zeros in shared memory. Patterns stay in registers: results of one product are the operand of the next.
+// zeros in shared memory. Patterns stay in registers: results of one product are the operand of the next. Documents have
+// instances of their own, which leave out the tiles between documents as attention.cu says.
 #include "attention.h"
 #include "tiles.h"
 
@@ -38,6 +39,18 @@ DEVICE void bring(const Floats& x, int64_t base, int64_t stride, int64_t first, 
 }
 
 DEVICE int64_t head_base(const Attention& a, int64_t b, int64_t column) { return b * a.T * a.P + column * a.K; }
+
+/** The first keys that rows t and t + 8 see; 0 behind the last. */
+template <bool kDocuments>
+DEVICE void read_starts(const Attention& a, int64_t b, int64_t t, int (&starts)[2]) {
+#pragma unroll
+  for (int r = 0; r < 2; r++) starts[r] = kDocuments && t + 8 * r < a.T ? start_of(a, b, t + 8 * r) : 0;
+}
+/** The tile of `step` keys that the queries from q0 on meet first. */
+template <bool kDocuments>
+DEVICE int first_tile(const Attention& a, int64_t b, int64_t q0, int step) {
+  return kDocuments ? start_of(a, b, q0) / step : 0;
+}
 
 /** c[16 × 8·kN] = (rows i0… of `left`)·(rows of `right`)ᵀ over the head's width. */
 template <int kD, int kN>
@@ -103,7 +116,7 @@ DEVICE void write_rows(const Floats& x, int64_t base, int64_t stride, int64_t fi
     }
 }
 
-template <int kD>
+template <int kD, bool kDocuments>
 __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
   char* const q = gpu::shared<char>();
   char* const keys = q + kTileBytes<kD>;  // two tiles of keys, each followed by its values
@@ -111,7 +124,9 @@ __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
   const int64_t q0 = (int64_t)(gridDim.x - 1 - blockIdx.x) * kTile;  // the longest rows first
   const int lane = lane_index(), row0 = warp_index() * 16;
   const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
-  const int steps = (int)((last + kTile - 1) / kTile);
+  const int steps = (int)((last + kTile - 1) / kTile), first = first_tile<kDocuments>(a, b, q0, kTile);
+  int starts[2];
+  read_starts<kDocuments>(a, b, q0 + row0 + lane / 4, starts);
   auto bring_keys = [&](int i) {
     if (i < steps) {
       char* const to = keys + i % 2 * 2 * kTileBytes<kD>;
@@ -121,10 +136,10 @@ __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
     gpu::copy_commit();
   };
   bring<kD>(a.qkv, head_base(a, b, h), a.P, q0, a, q);
-  bring_keys(0);
+  bring_keys(first);
   float o[kD / 8][4] = {}, top[2] = {-1e30f, -1e30f}, total[2] = {};
   const float by = a.scale * kLog2E;
-  for (int i = 0; i < steps; i++) {
+  for (int i = first; i < steps; i++) {
     gpu::sync();  // the other pair of tiles is free
     bring_keys(i + 1);
     gpu::copy_wait<1>();
@@ -133,7 +148,8 @@ __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
     float s[8][4];
     products<kD>(q, row0, k, s);
     const int64_t k0 = (int64_t)i * kTile;
-    const bool edge = k0 + kTile > a.T || (a.causal && k0 + kTile > q0 + row0);
+    const bool edge = k0 + kTile > a.T || (a.causal && k0 + kTile > q0 + row0) ||
+                      (kDocuments && (k0 < starts[0] || k0 < starts[1]));
     float peak[2] = {top[0], top[1]};
 #pragma unroll
     for (int n = 0; n < 8; n++)
@@ -142,7 +158,7 @@ __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
         float v = s[n][e] * by;
         if (edge) {
           const int64_t key = k0 + 8 * n + 2 * (lane % 4) + e % 2, t = q0 + row0 + lane / 4 + (e >= 2 ? 8 : 0);
-          if (key >= a.T || (a.causal && key > t)) v = -INFINITY;
+          if (key >= a.T || (a.causal && key > t) || (kDocuments && key < starts[e / 2])) v = -INFINITY;
         }
         s[n][e] = v;
         peak[e / 2] = v > peak[e / 2] ? v : peak[e / 2];
@@ -180,7 +196,7 @@ __global__ void __launch_bounds__(kBlock, 1) forward(Attention a) {
     }
 }
 
-template <int kD>
+template <int kD, bool kDocuments>
 __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
   constexpr int kStepBytes = kStep<kD> * kD * 2;
   char* const q = gpu::shared<char>();
@@ -190,7 +206,9 @@ __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
   const int64_t q0 = (int64_t)(gridDim.x - 1 - blockIdx.x) * kTile;
   const int lane = lane_index(), row0 = warp_index() * 16;
   const int64_t last = a.causal && q0 + kTile < a.T ? q0 + kTile : a.T;
-  const int steps = (int)((last + kStep<kD> - 1) / kStep<kD>);
+  const int steps = (int)((last + kStep<kD> - 1) / kStep<kD>), first = first_tile<kDocuments>(a, b, q0, kStep<kD>);
+  int starts[2];
+  read_starts<kDocuments>(a, b, q0 + row0 + lane / 4, starts);
   auto bring_keys = [&](int i) {
     if (i < steps) {
       char* const to = keys + i % 2 * 2 * kStepBytes;
@@ -201,7 +219,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
   };
   bring<kD>(a.qkv, head_base(a, b, h), a.P, q0, a, q);
   bring<kD>(a.dO, b * a.T * a.H * a.K + h * a.K, a.H * a.K, q0, a, d);
-  bring_keys(0);
+  bring_keys(first);
   float lse[2], delta[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -211,7 +229,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
   }
   float dq[kD / 8][4] = {};
   const float by = a.scale * kLog2E;
-  for (int i = 0; i < steps; i++) {
+  for (int i = first; i < steps; i++) {
     gpu::sync();
     bring_keys(i + 1);
     gpu::copy_wait<1>();
@@ -225,7 +243,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         const int64_t key = (int64_t)i * kStep<kD> + 8 * n + 2 * (lane % 4) + e % 2, t = q0 + row0 + lane / 4 + (e >= 2 ? 8 : 0);
-        const bool sees = t < a.T && key < a.T && (!a.causal || key <= t);
+        const bool sees = t < a.T && key < a.T && (!a.causal || key <= t) && (!kDocuments || key >= starts[e / 2]);
         const float p = sees ? gpu::exp2_fast(s[n][e] * by - lse[e / 2]) : 0.0f;
         s[n][e] = p * (dp[n][e] - delta[e / 2]);
       }
@@ -235,16 +253,18 @@ __global__ void __launch_bounds__(kBlock, 1) backward_queries(Attention a) {
   write_rows<kD>(a.dqkv, head_base(a, b, h), a.P, q0 + row0, a, dq, a.scale, a.scale);
 }
 
-template <int kD>
+template <int kD, bool kDocuments>
 __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
   constexpr int kStepBytes = kKeyStep<kD> * kD * 2;
   char* const k = gpu::shared<char>();
   char* const v = k + kTileBytes<kD>;
   char* const queries = v + kTileBytes<kD>;  // two tiles of queries, each followed by its gradients
-  float* const stats = reinterpret_cast<float*>(queries + 4 * kStepBytes);  // [2][lse, delta][kStep]
+  float* const stats = reinterpret_cast<float*>(queries + 4 * kStepBytes);  // [2][lse, delta][kKeyStep]
+  int* const starts = reinterpret_cast<int*>(stats + 4 * kKeyStep<kD>);      // [2][kKeyStep], with documents
   const int64_t b = blockIdx.z, g = blockIdx.y, k0 = (int64_t)blockIdx.x * kTile, group = a.H / a.G;
   const int lane = lane_index(), row0 = warp_index() * 16;
-  const int64_t first = a.causal ? k0 / kKeyStep<kD> : 0, tiles = (a.T + kKeyStep<kD> - 1) / kKeyStep<kD> - first;
+  const int64_t first = a.causal ? k0 / kKeyStep<kD> : 0, behind = (a.T + kKeyStep<kD> - 1) / kKeyStep<kD> - first;
+  const int64_t tiles = kDocuments ? tiles_that_see(a, b, k0 + kTile - 1, (int)first, (int)behind, kKeyStep<kD>) : behind;
   const int steps = (int)(tiles * group);
   auto bring_queries = [&](int i) {
     if (i < steps) {
@@ -258,6 +278,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
         const float* const from = first_half ? a.lse : a.delta;
         stats[i % 2 * 2 * kKeyStep<kD> + threadIdx.x] =
             t < a.T ? from[(b * a.H + h) * a.T + t] * (first_half ? kLog2E : 1.0f) : 0.0f;
+        if (kDocuments && first_half) starts[i % 2 * kKeyStep<kD> + threadIdx.x] = t < a.T ? start_of(a, b, t) : 0;
       }
     }
     gpu::copy_commit();
@@ -275,6 +296,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
     const char* const q = queries + i % 2 * 2 * kStepBytes;
     const float* const lse = stats + i % 2 * 2 * kKeyStep<kD>;
     const float* const delta = lse + kKeyStep<kD>;
+    const int* const start = starts + i % 2 * kKeyStep<kD>;
     const int64_t q0 = (first + i % tiles) * kKeyStep<kD>;
     float s[kKeyStep<kD> / 8][4], dp[kKeyStep<kD> / 8][4];
     products<kD>(k, row0, q, s);
@@ -285,7 +307,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
       for (int e = 0; e < 4; e++) {
         const int column = 8 * n + 2 * (lane % 4) + e % 2;
         const int64_t t = q0 + column, key = k0 + row0 + lane / 4 + (e >= 2 ? 8 : 0);
-        const bool seen = t < a.T && key < a.T && (!a.causal || key <= t);
+        const bool seen = t < a.T && key < a.T && (!a.causal || key <= t) && (!kDocuments || key >= start[column]);
         s[n][e] = seen ? gpu::exp2_fast(s[n][e] * by - lse[column]) : 0.0f;
         dp[n][e] = s[n][e] * (dp[n][e] - delta[column]);
       }
@@ -297,29 +319,31 @@ __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
   write_rows<kD>(a.dqkv, head_base(a, b, a.H + a.G + g), a.P, k0 + row0, a, dv, 1.0f, 1.0f);
 }
 
-template <int kD>
+template <int kD, bool kDocuments>
 void attend(const Attention& a, bool backward) {
   const unsigned tiles = (unsigned)ceil_div(a.T, kTile);
   const dim3 by_query(tiles, (unsigned)a.H, (unsigned)a.B), by_key(tiles, (unsigned)a.G, (unsigned)a.B);
   if (!backward) {
-    start(forward<kD>, by_query, kBlock, 5 * kTileBytes<kD>, a);
+    start(forward<kD, kDocuments>, by_query, kBlock, 5 * kTileBytes<kD>, a);
     return;
   }
-  start(backward_keys<kD>, by_key, kBlock, 2 * kTileBytes<kD> + 4 * kKeyStep<kD> * kD * 2 + 4 * kKeyStep<kD> * sizeof(float), a);
-  start(backward_queries<kD>, by_query, kBlock, 2 * kTileBytes<kD> + 4 * kStep<kD> * kD * 2, a);
+  const size_t stats = (kDocuments ? 6 : 4) * kKeyStep<kD> * sizeof(float);
+  start(backward_keys<kD, kDocuments>, by_key, kBlock, 2 * kTileBytes<kD> + 4 * kKeyStep<kD> * kD * 2 + stats, a);
+  start(backward_queries<kD, kDocuments>, by_query, kBlock, 2 * kTileBytes<kD> + 4 * kStep<kD> * kD * 2, a);
 }
 
+template <bool kDocuments>
 int32_t attend_any(const Attention& a, bool backward) {
   if (a.K <= 32)
-    attend<32>(a, backward);
+    attend<32, kDocuments>(a, backward);
   else if (a.K <= 64)
-    attend<64>(a, backward);
+    attend<64, kDocuments>(a, backward);
   else
-    attend<128>(a, backward);
+    attend<128, kDocuments>(a, backward);
   return PHYSLM_OK;
 }
 
 }  // namespace
 
-int32_t attend_bf16(const Attention& a) { return attend_any(a, false); }
-int32_t attend_backward_bf16(const Attention& a) { return attend_any(a, true); }
+int32_t attend_bf16(const Attention& a) { return a.starts ? attend_any<true>(a, false) : attend_any<false>(a, false); }
+int32_t attend_backward_bf16(const Attention& a) { return a.starts ? attend_any<true>(a, true) : attend_any<false>(a, true); }

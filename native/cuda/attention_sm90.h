@@ -255,7 +255,7 @@ inline bool by_tma(const Floats& x) { return x.half && (uintptr_t)x.data % 16 ==
 
 /** Shapes and layouts that TMA fetches and that fill tiles; a positive scale, so that the highest score is the highest product. */
 inline bool suits(const Attention& a) {
-  return (a.K == 32 || a.K == 64 || a.K == 128) && by_tma(a.qkv) && a.scale > 0 && a.T > kTile / 2 && a.T < 1 << 24 &&
+  return !a.starts && (a.K == 32 || a.K == 64 || a.K == 128) && by_tma(a.qkv) && a.scale > 0 && a.T > kTile / 2 && a.T < 1 << 24 &&
          a.B * a.H < 1 << 20;
 }
 

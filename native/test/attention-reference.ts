@@ -9,6 +9,8 @@ export function attention(
   G: number,
   K: number,
   causal: boolean,
+  /** The first key that query t of sequence b sees, at [b·T + t]. */
+  starts?: ArrayLike<number>,
 ) {
   const P = (H + 2 * G) * K;
   const scale = 1 / Math.sqrt(K);
@@ -20,10 +22,11 @@ export function attention(
       const g = Math.floor((h * G) / H);
       const at = (t: number, head: number): number => (b * T + t) * P + head * K;
       for (let t = 0; t < T; t++) {
-        const seen = causal ? t + 1 : T;
-        const s = Array.from({ length: seen }, (_, j) => {
+        const first = starts?.[b * T + t] ?? 0;
+        const seen = (causal ? t + 1 : T) - first;
+        const s = Array.from({ length: seen }, (_, i) => {
           let sum = 0;
-          for (let k = 0; k < K; k++) sum += qkv[at(t, h) + k]! * qkv[at(j, H + g) + k]!;
+          for (let k = 0; k < K; k++) sum += qkv[at(t, h) + k]! * qkv[at(first + i, H + g) + k]!;
           return sum * scale;
         });
         const top = Math.max(...s);
@@ -31,18 +34,20 @@ export function attention(
         lse[(b * H + h) * T + t] = top + Math.log(total);
         const p = s.map((v) => Math.exp(v - top) / total);
         const row = (b * T + t) * H * K + h * K;
-        const dp = p.map((_, j) => {
+        const dp = p.map((weight, i) => {
+          const j = first + i;
           let sum = 0;
           for (let k = 0; k < K; k++) {
-            o[row + k]! += p[j]! * qkv[at(j, H + G + g) + k]!;
+            o[row + k]! += weight * qkv[at(j, H + G + g) + k]!;
             sum += d[row + k]! * qkv[at(j, H + G + g) + k]!;
-            grad[at(j, H + G + g) + k]! += p[j]! * d[row + k]!;
+            grad[at(j, H + G + g) + k]! += weight * d[row + k]!;
           }
           return sum;
         });
-        const mean = dp.reduce((sum, v, j) => sum + v * p[j]!, 0);
-        p.forEach((weight, j) => {
-          const ds = weight * (dp[j]! - mean) * scale;
+        const mean = dp.reduce((sum, v, i) => sum + v * p[i]!, 0);
+        p.forEach((weight, i) => {
+          const j = first + i;
+          const ds = weight * (dp[i]! - mean) * scale;
           for (let k = 0; k < K; k++) {
             grad[at(t, h) + k]! += ds * qkv[at(j, H + g) + k]!;
             grad[at(j, H + g) + k]! += ds * qkv[at(t, h) + k]!;

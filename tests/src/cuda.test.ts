@@ -8,6 +8,8 @@ import {
   crossEntropy,
   type Device,
   deviceStatus,
+  documentAttention,
+  documentStarts,
   fillInto,
   type GenerateOptions,
   generate,
@@ -21,6 +23,7 @@ import {
   ParameterArena,
   type Precision,
   reshape,
+  rotary,
   type Tensor,
 } from '@physlm/model';
 import { describe, expect, it } from 'vitest';
@@ -210,6 +213,46 @@ describe.skipIf(skipped !== '')(`the cuda device${skipped}`, () => {
     expect(kernels(false)).toEqual(['crossEntropyGradient_forward']);
     // The seed is only known after the loss.
     expect(kernels(true)).toEqual(['crossEntropy_forward', 'fill_forward', 'crossEntropy_backward']);
+  });
+
+  it('turns the gradients of attention within documents back where it makes them, in bf16', () => {
+    const [T, nHead, dHead] = [70, 2, 32];
+    const rng = new Rng('rows');
+    const some = (n: number): number[] => Array.from({ length: n }, () => rng.normal());
+    const [rows, seeds] = [some(2 * T * 3 * nHead * dHead), some(2 * T * nHead * dHead)];
+    const tokens = Array.from({ length: 2 * T }, () => rng.below(20));
+    const attention = (device: Device): (() => { gradient: Tensor }) => {
+      const qkv = device.tensor(rows, [2, T, 3 * nHead * dHead]);
+      const ids = device.tensor(tokens, [2, T], 'i32');
+      const seed = device.tensor(seeds, [2, T, nHead * dHead]);
+      const positions = device.tensor(
+        Array.from({ length: T }, (_, t) => t),
+        [T],
+        'i32',
+      );
+      return () => {
+        const x = qkv.view(qkv.shape);
+        x.requiresGrad = true;
+        const starts = documentStarts(ids, 0);
+        const { y } = rotary({ x, positions }, { nHead: 2 * nHead, dHead, dRotary: dHead, base: 100 });
+        const { o } = documentAttention({ qkv: y, starts }, { nHead, nKvHead: nHead, dHead, scale: dHead ** -0.5 });
+        backward(o, seed);
+        return { gradient: x.grad! };
+      };
+    };
+    const exact = attention(openDevice('js'))().gradient.toArray();
+    for (const precision of ['f32', 'bf16'] as const) {
+      const device = cuda(precision);
+      const program = device.record(attention(device));
+      program.run();
+      expect(distance(program.results.gradient.toArray(), exact)).toBeLessThan(precision === 'f32' ? 1e-5 : 1e-2);
+      const last =
+        precision === 'f32'
+          ? ['documentAttention_backward', 'rotary_backward']
+          : ['documentAttentionOfRotary_backward'];
+      const names = [...program.profile().keys()].filter((name) => name !== 'cast_forward');
+      expect(names).toEqual(['documentStarts_forward', 'rotary_forward', 'documentAttention_forward', ...last]);
+    }
   });
 
   it('says when a replayed step meets a token that is not in the vocabulary', () => {

@@ -34,21 +34,19 @@ const turnOfProduct: Rule = (first, second, isPassedOn) => {
   return [{ ...first, kernel, inputs, outputs: [turned.view(y.shape)], attrs: second.attrs }];
 };
 
-/** The gradients of queries and keys turned back where attention makes them. */
+/** The gradients of queries and keys turned back where attention, within documents or not, makes them. */
 const turnOfAttention: Rule = (first, second, isPassedOn) => {
   const [[dy], [dx]] = [first.outputs, second.outputs];
-  if (first.kernel !== 'attention_backward' || second.kernel !== 'rotary_backward' || dy === undefined)
+  if (!/^(attention|documentAttention)_backward$/.test(first.kernel) || second.kernel !== 'rotary_backward')
     return undefined;
   const [positions, given] = second.inputs as [Tensor, Tensor];
   const [nHead, nKvHead, dHead] = first.attrs as [number, number, number];
   const [nTurned, width, dRotary, base] = second.attrs as [number, number, number, number];
-  if (nTurned !== nHead + nKvHead || width !== dHead || given.memory !== dy.memory || dx === undefined)
-    return undefined;
-  if (!isPassedOn(dy)) return undefined;
+  if (nTurned !== nHead + nKvHead || width !== dHead || dy === undefined || dx === undefined) return undefined;
+  if (given.memory !== dy.memory || !isPassedOn(dy)) return undefined;
+  const kernel = first.kernel.replace('_backward', 'OfRotary_backward');
   const inputs = [...first.inputs, positions];
-  return [
-    { ...first, kernel: 'attentionOfRotary_backward', inputs, outputs: [dx], attrs: [...first.attrs, dRotary, base] },
-  ];
+  return [{ ...first, kernel, inputs, outputs: [dx], attrs: [...first.attrs, dRotary, base] }];
 };
 
 /** The gradient before GELU comes out of the product that gives the gradient behind it, with its sums over rows. */
