@@ -24,16 +24,17 @@ DEVICE int start_of(const Attention& a, int64_t b, int64_t t) {
   return start < 0 ? 0 : start > t ? (int)t : start;
 }
 /** Of `tiles` tiles of `step` queries, from tile `first` on: how many begin with a query that sees a key up to `key`; the first does. */
-DEVICE int tiles_that_see(const Attention& a, int64_t b, int64_t key, int first, int tiles, int step) {
-  int low = 1, high = tiles;
+DEVICE int tiles_that_see(const Attention& a, int64_t b, int key, int first, int tiles, int step) {
+  const int32_t* const starts = a.starts + b * a.T;
+  int low = first, high = first + tiles - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
-    if (start_of(a, b, (int64_t)(first + middle - 1) * step) <= key)
+    if (starts[middle * step] <= key)
       low = middle;
     else
       high = middle - 1;
   }
-  return low;
+  return low - first + 1;
 }
 
 /** Hopper's own tensor cores: bf16 rows and heads of 32, 64 or 128; ask first. `delta` is not looked at. */

@@ -264,7 +264,7 @@ __global__ void __launch_bounds__(kBlock, 1) backward_keys(Attention a) {
   const int64_t b = blockIdx.z, g = blockIdx.y, k0 = (int64_t)blockIdx.x * kTile, group = a.H / a.G;
   const int lane = lane_index(), row0 = warp_index() * 16;
   const int64_t first = a.causal ? k0 / kKeyStep<kD> : 0, behind = (a.T + kKeyStep<kD> - 1) / kKeyStep<kD> - first;
-  const int64_t tiles = kDocuments ? tiles_that_see(a, b, k0 + kTile - 1, (int)first, (int)behind, kKeyStep<kD>) : behind;
+  const int64_t tiles = kDocuments ? tiles_that_see(a, b, (int)k0 + kTile - 1, (int)first, (int)behind, kKeyStep<kD>) : behind;
   const int steps = (int)(tiles * group);
   auto bring_queries = [&](int i) {
     if (i < steps) {

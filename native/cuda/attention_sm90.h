@@ -12,6 +12,9 @@
 // memory, nothing exchanged between groups). While a group computes exponentials, its sum over the tile before and the products
 // of the other groups keep the tensor cores at work. Heads are 32, 64 or 128 wide.
 //
+// Documents have instances of their own. There a group's walk ends with the tile in which the document of its first query begins
+// (of its last key ends), and tiles that hold more than one document are masked.
+//
 // Stage s of the ring is full when its bytes have come (full[s]), empty when every warp that multiplies has arrived (empty[s]);
 // step `at` of the block uses stage at % kStages in round at / kStages. A group's held tiles have a pair of such barriers too.
 #ifndef PHYSLM_CUDA_ATTENTION_SM90_H
@@ -34,18 +37,20 @@ constexpr int kRowBytes = kWidth<kD> * 2;
 template <int kD>
 constexpr int kTileBytes = kTile * kD * 2;
 constexpr int kBoxBytes = 8192;  // of a head that has two
-constexpr int kStatBytes = 512;  // 64 log-sum-exps, 64 deltas
+/** 64 log-sum-exps, 64 deltas and, with documents, where those of 64 queries begin. */
+template <bool kDocuments>
+constexpr int kStatBytes = kDocuments ? 768 : 512;
 
 enum Pass { kForward, kQueries, kKeys };
 
 /** Shared memory of one pass: the ring, then what each group holds, then barriers. */
-template <int kD, Pass pass>
+template <int kD, Pass pass, bool kDocuments = false>
 struct Layout {
   static constexpr int groups = pass == kForward && kD < 128 ? 3 : 2;
   static constexpr int threads = 128 * (groups + 1);
   static constexpr int arrivals = 4 * groups;
   static constexpr int held = (pass == kForward ? 1 : pass == kQueries ? 3 : 2) * kTileBytes<kD>;
-  static constexpr int fetched = 2 * kTileBytes<kD> + (pass == kKeys ? kStatBytes : 0);
+  static constexpr int fetched = 2 * kTileBytes<kD> + (pass == kKeys ? kStatBytes<kDocuments> : 0);
   static constexpr int stage = (fetched + 1023) / 1024 * 1024;
   static constexpr int fits = (kSharedMost - 1024 - 512 - groups * held) / stage;
   static constexpr int stages = fits < 16 ? fits : 16;
@@ -56,9 +61,9 @@ struct Layout {
 
 #ifdef PHYSLM_SM90
 /** A block's shared memory and its barriers: one base, so that few registers hold them. */
-template <int kD, Pass pass>
+template <int kD, Pass pass, bool kDocuments>
 struct Room {
-  using L = Layout<kD, pass>;
+  using L = Layout<kD, pass, kDocuments>;
   char* ring;
 
   DEVICE Room() {
@@ -249,13 +254,39 @@ DEVICE void hide(float (&s)[32], int k0, int last0, int last1, float value) {
   for (int i = 0; i < 32; i++)
     if (column + 8 * (i / 4) + i % 2 > (i % 4 < 2 ? last0 : last1)) s[i] = value;
 }
+/** The same for keys before the documents of rows t and t + 8. */
+DEVICE void hide_before(const Attention& a, int b, int t, float (&s)[32], int k0, float value) {
+  const int first0 = t < a.T ? start_of(a, b, t) : 0, first1 = t + 8 < a.T ? start_of(a, b, t + 8) : 0;
+  const int column = k0 + 2 * (lane_index() % 4);
+#pragma unroll
+  for (int i = 0; i < 32; i++)
+    if (column + 8 * (i / 4) + i % 2 < (i % 4 < 2 ? first0 : first1)) s[i] = value;
+}
+
+/** Steps of a round of queries; with documents, those until it has met what `rank` needs. */
+template <bool kDocuments>
+DEVICE int steps_of_queries(const Attention& a, const Walk& w, int b, int round, int rank) {
+  if (!kDocuments) return steps_of(w, round);
+  return steps_until(w, round, w.tiles - 1 - start_of(a, b, (int64_t)(w.tiles - 1 - rank) * kTile) / kTile);
+}
+/** The step of a round from which on rank `rank` of queries meets keys before the document of one of them. */
+DEVICE int mixed_from(const Attention& a, const Walk& w, int b, int round, int rank) {
+  const int64_t end = (int64_t)(w.tiles - rank) * kTile, latest = (end < a.T ? end : a.T) - 1;
+  return steps_until(w, round, w.tiles - 1 - (start_of(a, b, latest) + kTile - 1) / kTile);
+}
+/** The same for a round of keys. */
+template <bool kDocuments>
+DEVICE int steps_of_keys(const Attention& a, const Walk& w, int b, int round, int rank) {
+  if (!kDocuments) return steps_of(w, round);
+  return steps_until(w, round, rank - 1 + tiles_that_see(a, b, rank * kTile + kTile - 1, rank, w.tiles - rank, kTile));
+}
 #endif
 
 inline bool by_tma(const Floats& x) { return x.half && (uintptr_t)x.data % 16 == 0; }
 
 /** Shapes and layouts that TMA fetches and that fill tiles; a positive scale, so that the highest score is the highest product. */
 inline bool suits(const Attention& a) {
-  return !a.starts && (a.K == 32 || a.K == 64 || a.K == 128) && by_tma(a.qkv) && a.scale > 0 && a.T > kTile / 2 && a.T < 1 << 24 &&
+  return (a.K == 32 || a.K == 64 || a.K == 128) && by_tma(a.qkv) && a.scale > 0 && a.T > kTile / 2 && a.T < 1 << 24 &&
          a.B * a.H < 1 << 20;
 }
 

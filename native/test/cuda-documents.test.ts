@@ -4,7 +4,7 @@ import { attention, distance } from './attention-reference.js';
 import { absentCuda, cuda, type Kind, type Operand, runCuda, toBf16 } from './cuda-runner.js';
 import { noise } from './kernel-runner.js';
 
-// Attention within documents on device cuda: on tensor cores, and in f32.
+// Attention within documents on device cuda, three ways: Hopper's kernels, those for sm_80, and f32.
 
 const skipped = absentCuda === '' ? '' : ` (skipped: ${absentCuda})`;
 
@@ -41,6 +41,7 @@ interface Way {
   readonly sm?: string;
 }
 const ways: readonly Way[] = [
+  { name: 'Hopper', kind: 'bf16' },
   { name: 'sm_80', kind: 'bf16', sm: '80' },
   { name: 'f32', kind: 'f32' },
 ];

@@ -4,8 +4,15 @@
 
 namespace {
 
-/** Every pair of ranks that a walk asks for comes exactly once, at any order of jobs and with any turns. */
-constexpr bool meets_each_pair_once(const Walk& w, int turn) {
+/**
+ * Every pair of ranks that a walk asks for comes exactly once, at any order of jobs and with any turns. With documents (reach
+ * above 0) it asks for those up to the end of a rank's run of `reach`, or `over` further.
+ */
+constexpr bool meets_each_pair_once(const Walk& w, int turn, int reach = 0, int over = 0) {
+  auto last = [&](int rank) {
+    const int end = rank / reach * reach + reach - 1 + over;
+    return end < w.tiles ? end : w.tiles - 1;
+  };
   bool seen[3][20][20] = {};
   for (int j = 0; j < jobs_of(w); j++) {
     const Job job = job_of(w, j);
@@ -14,8 +21,10 @@ constexpr bool meets_each_pair_once(const Walk& w, int turn) {
       for (int g = 0; g < w.groups; g++) {
         const int rank = rank_of(w, r, g, turn);
         if (rank >= w.tiles) continue;
-        if (lead_of(w, r, rank) > steps_of(w, r)) return false;
-        for (int step = lead_of(w, r, rank); step < steps_of(w, r); step++) {
+        const int steps = reach ? steps_until(w, r, last(highest_of(w, r))) : steps_of(w, r);
+        const int end = reach ? steps_until(w, r, last(rank)) : steps;
+        if (lead_of(w, r, rank) >= end || end > steps || steps > steps_of(w, r)) return false;
+        for (int step = lead_of(w, r, rank); step < end; step++) {
           bool& met = seen[job.head][rank][met_at(w, r, step)];
           if (met) return false;
           met = true;
@@ -25,7 +34,7 @@ constexpr bool meets_each_pair_once(const Walk& w, int turn) {
   for (int head = 0; head < w.heads; head++)
     for (int rank = 0; rank < w.tiles; rank++)
       for (int other = 0; other < w.tiles; other++)
-        if (seen[head][rank][other] != (!w.causal || other >= rank)) return false;
+        if (seen[head][rank][other] != (!w.causal || (other >= rank && (!reach || other <= last(rank))))) return false;
   return true;
 }
 
@@ -38,6 +47,16 @@ constexpr bool all_meet_once() {
   return true;
 }
 static_assert(all_meet_once(), "each pair of tiles once");
+
+constexpr bool documents_meet_once() {
+  for (int tiles = 1; tiles <= 13; tiles += tiles < 8 ? 1 : 5)
+    for (int groups = 2; groups <= 3; groups++)
+      for (int reach = 1; reach <= 4; reach++)
+        for (int flags = 0; flags < 8; flags++)
+          if (!meets_each_pair_once({tiles, groups, 1, 3, flags & 1, 2}, flags >> 1 & 1, reach, flags >> 2)) return false;
+  return true;
+}
+static_assert(documents_meet_once(), "each pair of tiles of a document once");
 
 /** Steps that the busiest group of three has more than the idlest, over two heads of `tiles` tiles. */
 constexpr int imbalance(int tiles) {
