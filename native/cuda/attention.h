@@ -23,7 +23,7 @@ DEVICE int start_of(const Attention& a, int64_t b, int64_t t) {
   const int start = a.starts[b * a.T + t];
   return start < 0 ? 0 : start > t ? (int)t : start;
 }
-/** Of `tiles` tiles of `step` queries, from tile `first` on: how many begin with a query that sees a key up to `key`; the first does. */
+/** How many of `tiles` tiles of `step` queries, from tile `first` on, begin with a query that sees keys up to `key`; the first does. */
 DEVICE int tiles_that_see(const Attention& a, int64_t b, int key, int first, int tiles, int step) {
   const int32_t* const starts = a.starts + b * a.T;
   int low = first, high = first + tiles - 1;

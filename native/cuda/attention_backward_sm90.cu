@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(Layout<kD, kKeys, kDocuments>::threads, 1)
       const Job job = job_of(walk, j);
       const int b = job.head / (int)a.G, g = job.head % (int)a.G;
       for (int r = job.from; r < job.to; r++, turn++) {
-        const int steps = steps_of_keys<kDocuments>(a, walk, b, r, highest_of(walk, r));
+        const int steps = steps_of_keys<kDocuments>(a, walk, b, r);
         for (int w = 0; w < L::groups; w++) {
           char* const to = room.refill_held(w, turn);
           const int k0 = rank_of(walk, r, w, turn) * kTile;
@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(Layout<kD, kKeys, kDocuments>::threads, 1)
     const Job job = job_of(walk, j);
     const int b = job.head / (int)a.G, g = job.head % (int)a.G;
     for (int r = job.from; r < job.to; r++, turn++) {
-      const int rank = rank_of(walk, r, mine, turn), steps = steps_of_keys<kDocuments>(a, walk, b, r, highest_of(walk, r));
+      const int rank = rank_of(walk, r, mine, turn), steps = steps_of_keys<kDocuments>(a, walk, b, r);
       gpu::barrier_wait(room.held(mine), turn % 2);
       if (rank >= walk.tiles) {
         room.release_held(mine);
@@ -274,6 +274,7 @@ __global__ void __launch_bounds__(Layout<kD, kKeys, kDocuments>::threads, 1)
       };
       const int key = k0 + row0 + lane / 4;
       auto is_mixed = [&](int stage) { return kDocuments && start(stage, kTile - 1) > key; };
+      // A tile of queries that see none of the keys, nor do those behind them: the walk of this group is over.
       auto is_behind = [&](int stage) { return kDocuments && start(stage, 0) >= k0 + kTile; };
       auto hide_before = [&](float(&x)[32], float(&y)[32], int stage) {
 #pragma unroll

@@ -142,7 +142,8 @@ int32_t forward(const Attention& a) {
   gpu::TensorMap rows;
   if (int32_t status = platform_tensor_maps(&rows, a.qkv.data, a.P, a.T, a.B, kWidth<kD>, kTile)) return status;
   const Walk walk = walk_of(a.T, L::groups, a.causal, a.B * a.H, 4 * a.T * a.K);
-  start(forward_wgmma<kD, kDocuments>, dim3((unsigned)least(jobs_of(walk), platform_multiprocessors())), L::threads, L::bytes, rows, a, walk);
+  start(forward_wgmma<kD, kDocuments>, dim3((unsigned)least(jobs_of(walk), platform_multiprocessors())), L::threads, L::bytes, rows,
+        a, walk);
   return PHYSLM_OK;
 }
 

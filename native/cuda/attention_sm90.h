@@ -274,10 +274,11 @@ DEVICE int mixed_from(const Attention& a, const Walk& w, int b, int round, int r
   const int64_t end = (int64_t)(w.tiles - rank) * kTile, latest = (end < a.T ? end : a.T) - 1;
   return steps_until(w, round, w.tiles - 1 - (start_of(a, b, latest) + kTile - 1) / kTile);
 }
-/** The same for a round of keys. */
+/** Steps of a round of keys; with documents, those until its last key has met all queries that see it. */
 template <bool kDocuments>
-DEVICE int steps_of_keys(const Attention& a, const Walk& w, int b, int round, int rank) {
+DEVICE int steps_of_keys(const Attention& a, const Walk& w, int b, int round) {
   if (!kDocuments) return steps_of(w, round);
+  const int rank = highest_of(w, round);
   return steps_until(w, round, rank - 1 + tiles_that_see(a, b, rank * kTile + kTile - 1, rank, w.tiles - rank, kTile));
 }
 #endif

@@ -50,7 +50,10 @@ EITHER int met_at(const Walk& w, int round, int step) { return w.causal ? round 
  * With documents rank `rank` of a causal walk meets ranks up to some `last` that never falls with `rank`: the steps of a round
  * end with the last of its highest rank, and each group passes by those behind its own.
  */
-EITHER int highest_of(const Walk& w, int round) { return ((round + 1) * w.groups < w.tiles ? (round + 1) * w.groups : w.tiles) - 1; }
+EITHER int highest_of(const Walk& w, int round) {
+  const int end = (round + 1) * w.groups;
+  return (end < w.tiles ? end : w.tiles) - 1;
+}
 EITHER int steps_until(const Walk& w, int round, int last) { return last - round * w.groups + 1; }
 
 /** Whole heads when there are enough of them to keep an H100 busy; else rounds, with at most 24 MB read by a section. */
