@@ -39,9 +39,9 @@ def run(name, ins, outs, attrs=()):
     return values
 
 
-def expect(what, got, wanted, bound):
-    """Relative distance in the Frobenius norm; NaN never passes."""
-    error = float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30))
+def expect(what, got, wanted, bound, least=1e-30):
+    """Distance in the Frobenius norm, relative to `wanted` or, where that is smaller, to `least`; NaN never passes."""
+    error = float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), least))
     part.add({"check": what, "error": error if np.isfinite(error) else str(error), "bound": bound, "passed": bool(error <= bound)})
 
 
@@ -155,14 +155,29 @@ def check_rotary(B, T, H, G, K, D):
     ins = half(qkv, o) + [(lse.astype(np.float32), "f32")] + half(d) + [(positions, "i32")]
     (dqkv,) = run("attentionOfRotary_backward", ins, [((B, T, P), "bf16")], [H, G, K, K**-0.5, 1, D, base])
     expect(f"attentionOfRotary {label}", dqkv, turned(grad, positions, H + G, K, D, base, -1), 1e-2)
+    starts = random_starts(B, T)
+    o, lse, grad = attention(qkv, d, H, G, K, K**-0.5, starts)
+    ins = half(qkv) + [(starts, "i32")] + half(o) + [(lse.astype(np.float32), "f32")] + half(d) + [(positions, "i32")]
+    (dqkv,) = run("documentAttentionOfRotary_backward", ins, [((B, T, P), "bf16")], [H, G, K, K**-0.5, D, base])
+    expect(f"documentAttentionOfRotary {label}", dqkv, turned(grad, positions, H + G, K, D, base, -1), 1e-2)
 
 
-def attention(qkv, d, H, G, K, scale):
-    """Causal attention and its gradients in doubles; qkv [B, T, (H+2G)K], d [B, T, HK]."""
+def random_starts(B, T):
+    """Where the document of each position begins: in each sequence documents of another mean length, in the last one alone."""
+    mean = 2.0 ** rng.integers(1, 9, (B, 1))
+    begins = (rng.random((B, T)) < 1 / mean) & (np.arange(B) < max(B - 1, 1))[:, None]
+    return np.maximum.accumulate(np.where(begins, np.arange(T), 0), 1).astype(np.int32)
+
+
+def attention(qkv, d, H, G, K, scale, starts=None):
+    """Causal attention, within documents or not, and its gradients in doubles; qkv [B, T, (H+2G)K], d [B, T, HK]."""
     B, T, _ = qkv.shape
+    seen = np.tri(T, dtype=bool)
+    if starts is not None:
+        seen = seen & (np.arange(T) >= starts[:, None, :, None])
     heads = qkv.reshape(B, T, H + 2 * G, K).transpose(0, 2, 1, 3)
     q, k, v = heads[:, :H], heads[:, H : H + G].repeat(H // G, 1), heads[:, H + G :].repeat(H // G, 1)
-    s = np.where(np.tri(T, dtype=bool), q @ k.transpose(0, 1, 3, 2) * scale, -np.inf)
+    s = np.where(seen, q @ k.transpose(0, 1, 3, 2) * scale, -np.inf)
     top = s.max(-1, keepdims=True)
     p = np.exp(s - top)
     total = p.sum(-1, keepdims=True)
@@ -178,24 +193,33 @@ def attention(qkv, d, H, G, K, scale):
     return o.transpose(0, 2, 1, 3).reshape(B, T, H * K), lse, grad
 
 
-def check_attention(B, T, H, G, K, kind, forward=True, backward=True):
+def check_attention(B, T, H, G, K, kind, forward=True, backward=True, documents=False):
     P, scale = (H + 2 * G) * K, K**-0.5
     qkv, d = normal(B, T, P), normal(B, T, H * K)
     exact = rounded if kind == "bf16" else lambda v: v.astype(np.float64)
-    o, lse, grad = attention(exact(qkv), exact(d), H, G, K, scale)
-    attrs = [H, G, K, scale, 1]
+    starts = random_starts(B, T) if documents else None
+    o, lse, grad = attention(exact(qkv), exact(d), H, G, K, scale, starts)
+    op, attrs = ("documentAttention", [H, G, K, scale]) if documents else ("attention", [H, G, K, scale, 1])
+    rows = [(qkv, kind), (starts, "i32")] if documents else [(qkv, kind)]
     label = f"B{B} T{T} H{H} G{G} K{K} {kind}"
     if forward:
         outs = [((B, T, H * K), kind), ((B, H, T), "f32")]
-        got, got_lse = run("attention_forward", [(qkv, kind)], outs, attrs)
-        expect(f"attention {label}", got, o, 4e-3 if kind == "bf16" else 1e-5)
-        expect(f"attention lse {label}", got_lse, lse, 1e-5)
+        got, got_lse = run(f"{op}_forward", rows, outs, attrs)
+        expect(f"{op} {label}", got, o, 4e-3 if kind == "bf16" else 1e-5)
+        expect(f"{op} lse {label}", got_lse, lse, 1e-5)
     if backward:
-        ins = [(qkv, kind), (o.astype(np.float32), kind), (lse.astype(np.float32), "f32"), (d, kind)]
-        (dqkv,) = run("attention_backward", ins, [((B, T, P), kind)], attrs)
+        ins = rows + [(o.astype(np.float32), kind), (lse.astype(np.float32), "f32"), (d, kind)]
+        (dqkv,) = run(f"{op}_backward", ins, [((B, T, P), kind)], attrs)
+        bound, least = 1e-2 if kind == "bf16" else 2e-5, np.linalg.norm(grad) / 4  # one key alone has no gradient but rounding
         for what, first, last in (("q", 0, H), ("k", H, H + G), ("v", H + G, H + 2 * G)):
             columns = slice(first * K, last * K)
-            expect(f"d attention.{what} {label}", dqkv[..., columns], grad[..., columns], 1e-2 if kind == "bf16" else 2e-5)
+            expect(f"d {op}.{what} {label}", dqkv[..., columns], grad[..., columns], bound, least)
+
+
+def check_starts(B, T):
+    ids = rng.integers(0, 50, (B, T)).astype(np.int32)
+    (starts,) = run("documentStarts_forward", [(ids, "i32")], [((B, T), "i32")], [7])
+    expect(f"documentStarts B{B} T{T}", starts, np.maximum.accumulate(np.where(ids == 7, np.arange(T), 0), 1), 0)
 
 
 def check_rows(R, D, kind):
@@ -258,6 +282,8 @@ def check_bits(repeats):
     B, T, H, K, R, I, O = 4, 512, 4, 64, 2048, 768, 768
     qkv, d = normal(B, T, 3 * H * K), normal(B, T, H * K)
     o, lse, _ = attention(rounded(qkv), rounded(d), H, H, K, 0.125)
+    starts = random_starts(B, T)
+    own_o, own_lse, _ = attention(rounded(qkv), rounded(d), H, H, K, 0.125, starts)
     ids = rng.integers(0, 7, R).astype(np.int32)
     x, dy, w = normal(R, I), normal(R, O), normal(O, I)
     cases = {
@@ -266,6 +292,12 @@ def check_bits(repeats):
             [(qkv, "bf16"), (o.astype(np.float32), "bf16"), (lse.astype(np.float32), "f32"), (d, "bf16")],
             [((B, T, 3 * H * K), "bf16")],
             [H, H, K, 0.125, 1],
+        ),
+        "documentAttention_backward": lambda: run(
+            "documentAttention_backward",
+            [(qkv, "bf16"), (starts, "i32"), (own_o.astype(np.float32), "bf16"), (own_lse.astype(np.float32), "f32"), (d, "bf16")],
+            [((B, T, 3 * H * K), "bf16")],
+            [H, H, K, 0.125],
         ),
         "linearBias_backward": lambda: run(
             "linearBias_backward",
@@ -518,17 +550,21 @@ SMALL_HEADS = [(1, 70, 2, 1, 64), (1, 40, 1, 1, 32), (1, 65, 1, 1, 128)]
 
 
 def attention_forward():
-    each(check_attention, [(*s, "bf16", True, False) for s in (SMALL_HEADS if part.small else HEADS)])
+    shapes = SMALL_HEADS if part.small else HEADS
+    each(check_attention, [(*s, "bf16", True, False, documents) for s in shapes for documents in (False, True)])
 
 
 def attention_backward():
-    each(check_attention, [(*s, "bf16", False, True) for s in (SMALL_HEADS if part.small else HEADS)])
+    shapes = SMALL_HEADS if part.small else HEADS
+    each(check_attention, [(*s, "bf16", False, True, documents) for s in shapes for documents in (False, True)])
 
 
 def heads():
     """In f32, and in bf16 with the kernels that are left."""
     shapes = SMALL_HEADS if part.small else HEADS
-    each(check_attention, [(*s, kind) for s in shapes for kind in KINDS if kind == "bf16" or s[0] * s[1] < 4096])
+    cases = [(*s, kind) for s in shapes for kind in KINDS if kind == "bf16" or s[0] * s[1] < 4096]
+    each(check_attention, [(*case, True, True, documents) for case in cases for documents in (False, True)])
+    each(check_starts, [(2, 70)] if part.small else [(1, 1), (3, 33), (96, 512), (2, 5000)])
 
 
 def positions():
