@@ -39,6 +39,7 @@ const configs: Readonly<Record<string, ModelConfig>> = {
   'gpt, tied': gpt2(2, 2, sizes),
   'gpt, odd widths': gpt2(1, 3, { ...sizes, dModel: 36, dVocab: 23, tied: false }),
   'llama, grouped heads': llama(2, 4, { ...sizes, nKvHead: 2, dMlp: 96 }),
+  'gpt, documents': gpt2(2, 2, { ...sizes, dVocab: 11, documentSeparator: 0 }),
   'gpt, relative': gpt2(1, 2, { ...sizes, position: 'relative', nDistance: 20 }),
   'gpt, position': gpt2(1, 2, { ...sizes, position: 'position' }),
   'gpt, uniform': gpt2(1, 4, { ...sizes, position: 'uniform' }),
@@ -124,8 +125,9 @@ describe.skipIf(skipped !== '').each(Object.entries(configs))(`training on cuda$
     const turns = isLlama || (config.position ?? 'rotary') === 'rotary';
     const expected = isLlama ? llama : ['linearBiasAdd_forward', 'linearBiasOfGelu_backward'];
     expected.push('linearWeights_backward');
+    const attention = config.documentSeparator === undefined ? 'attention' : 'documentAttention';
     if (turns)
-      expected.push('attentionOfRotary_backward', isLlama ? 'linearRotary_forward' : 'linearBiasRotary_forward');
+      expected.push(`${attention}OfRotary_backward`, isLlama ? 'linearRotary_forward' : 'linearBiasRotary_forward');
     expect(kernels('bf16').toSorted()).toEqual(expected.toSorted());
   });
 
