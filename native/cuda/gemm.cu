@@ -52,7 +52,7 @@ DEVICE void fetch(const Operand& o, int64_t i0, int64_t rows, int64_t k0, int64_
 __global__ void __launch_bounds__(256) multiply_f32(Product p, int64_t depth, float* partial) {
   float* const a = gpu::shared<float>();
   float* const b = a + kDepth * kPitch;
-  const Tile tile = tile_at<int64_t>(blockIdx.x, (p.M + kSide - 1) / kSide, (p.N + kSide - 1) / kSide);
+  const TileAt<int64_t> tile = tile_at<int64_t>(blockIdx.x, (p.M + kSide - 1) / kSide, (p.N + kSide - 1) / kSide);
   const int64_t m0 = tile.m * kSide, n0 = tile.n * kSide;
   const int64_t begin = blockIdx.z * depth, end = begin + depth < p.K ? begin + depth : p.K;
   const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
@@ -114,7 +114,7 @@ DEVICE void fetch_tile(const Operand& o, int64_t i0, int64_t rows, int64_t k0, i
 template <bool kTurnedA, bool kTurnedB>
 __global__ void __launch_bounds__(256) multiply_bf16(Product p, int64_t depth, float* partial, int a_chunks, int b_chunks) {
   char* const shared = gpu::shared<char>();
-  const Tile tile = tile_at<int64_t>(blockIdx.x, (p.M + kTile - 1) / kTile, (p.N + kTile - 1) / kTile);
+  const TileAt<int64_t> tile = tile_at<int64_t>(blockIdx.x, (p.M + kTile - 1) / kTile, (p.N + kTile - 1) / kTile);
   const int64_t m0 = tile.m * kTile, n0 = tile.n * kTile;
   const int64_t begin = blockIdx.z * depth, end = begin + depth < p.K ? begin + depth : p.K;
   const int steps = (int)((end - begin + kSlice - 1) / kSlice);

@@ -3,6 +3,7 @@
 #define PHYSLM_CUDA_GEMM_H
 
 #include "kernel.h"
+#include "tile_maps.h"
 
 /** One operand. Element (i, k) is data[i·ld + k], or data[k·ld + i] when turned; i is a row of A or a column of B. */
 struct Operand {
@@ -86,19 +87,6 @@ DEVICE void finish(const Product& p, int64_t m, int64_t n, float value) {
   }
   if (p.c.data) store_one(p.c, m * p.N + n, value);
   if (p.y.data) store_one(p.y, m * p.N + n, gelu(value));
-}
-
-/** Block `index` of tiles_m·tiles_n: eight rows of tiles at a time, so that their operands stay in L2. */
-template <class Integer>
-struct TileAt {
-  Integer m, n;
-};
-using Tile = TileAt<int64_t>;
-template <class Integer>
-DEVICE TileAt<Integer> tile_at(Integer index, Integer tiles_m, Integer tiles_n) {
-  const Integer group = index / (8 * tiles_n), inside = index % (8 * tiles_n);
-  const Integer rows = tiles_m - 8 * group < 8 ? tiles_m - 8 * group : 8;
-  return {8 * group + inside % rows, inside / rows};
 }
 
 #endif

@@ -20,21 +20,21 @@ struct Group {
   int count, jobs;
   static constexpr float* tile_sums = nullptr;
   static constexpr int wide = 1;
-  DEVICE Job job(int j) const {
+  DEVICE TileJob job(int j) const {
     int i = 0;
     while (i + 1 < count && members[i + 1].first <= j) i++;
     const Member& m = members[i];
-    Job job = job_at<kN>(j - m.first, m.M, m.N, m.K, m.depth);
+    TileJob job = tile_job(j - m.first, m.M, m.N, m.K, m.depth, kM, kN, kK);
     job.member = i;
     return job;
   }
-  DEVICE const gpu::TensorMap& a(const Job& job) const { return members[job.member].a; }
-  DEVICE const gpu::TensorMap& b(const Job& job) const { return members[job.member].b; }
-  DEVICE Product product(const Job& job) const {
+  DEVICE const gpu::TensorMap& a(const TileJob& job) const { return members[job.member].a; }
+  DEVICE const gpu::TensorMap& b(const TileJob& job) const { return members[job.member].b; }
+  DEVICE Product product(const TileJob& job) const {
     const Member& m = members[job.member];
     return {m.M, m.N, m.K, {}, {}, nullptr, {m.c, 0}, {}};
   }
-  DEVICE float* chains(const Job& job) const { return members[job.member].partial; }
+  DEVICE float* chains(const TileJob& job) const { return members[job.member].partial; }
 };
 
 /** Adds the chains of member blockIdx.y in order. */

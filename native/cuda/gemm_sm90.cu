@@ -12,13 +12,13 @@ struct One {
   Product p;
   float *partial, *tile_sums;
   int depth, jobs, wide;
-  DEVICE Job job(int j) const {
-    return job_at<kColumns<kN, kTail>>(j, (int)p.M, kTail == kGate ? (int)p.N / 2 : (int)p.N, (int)p.K, depth);
+  DEVICE TileJob job(int j) const {
+    return tile_job(j, (int)p.M, kTail == kGate ? (int)p.N / 2 : (int)p.N, (int)p.K, depth, kM, kColumns<kN, kTail>, kK);
   }
-  DEVICE const gpu::TensorMap& a(const Job&) const { return map_a; }
-  DEVICE const gpu::TensorMap& b(const Job&) const { return map_b; }
-  DEVICE const Product& product(const Job&) const { return p; }
-  DEVICE float* chains(const Job&) const { return partial; }
+  DEVICE const gpu::TensorMap& a(const TileJob&) const { return map_a; }
+  DEVICE const gpu::TensorMap& b(const TileJob&) const { return map_b; }
+  DEVICE const Product& product(const TileJob&) const { return p; }
+  DEVICE float* chains(const TileJob&) const { return partial; }
 };
 
 /** Whether eight columns at a time can be stored, and read where a tail reads. */

@@ -148,19 +148,6 @@ DEVICE void finish_gate(const Product& p, int m, int n, const float* from_a, con
   store(p.y, to, a);
 }
 
-/** Which tile of which product, and which part of its sum. */
-struct Job {
-  int member, m0, n0, k0, split, steps;
-};
-/** Job j of an M×N result in tiles of kWide columns whose sums over K are cut into chains of `depth`. */
-template <int kWide>
-DEVICE Job job_at(int j, int M, int N, int K, int depth) {
-  const int tiles_m = (M + kM - 1) / kM, tiles_n = (N + kWide - 1) / kWide, tiles = tiles_m * tiles_n;
-  const TileAt<int> tile = tile_at(j % tiles, tiles_m, tiles_n);
-  const int split = j / tiles, k0 = split * depth, end = K - k0 > depth ? k0 + depth : K;
-  return {0, tile.m * kM, tile.n * kWide, k0, split, (end - k0 + kK - 1) / kK};
-}
-
 /**
  * The kernel. `Work` says what there is to do: how many `jobs`, and for each which product (`product`), its operands (`a`, `b`)
  * and where its sum goes when it is one of several chains (`chains`, else null); `tile_sums` for sums of columns; `wide` when eight
@@ -192,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_wgmma(const __grid_const
     if (threadIdx.x > 0) return;
     int at = 0;
     for (int j = blockIdx.x; j < work.jobs; j += gridDim.x) {
-      const Job job = work.job(j);
+      const TileJob job = work.job(j);
       const gpu::TensorMap &map_a = work.a(job), &map_b = work.b(job);
       for (int step = 0; step < job.steps; step++, at++) {
         const int stage = at % kCount, k = job.k0 + step * kK;
@@ -223,7 +210,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_wgmma(const __grid_const
   const Queue<kTail> queue = {queues + (warp_index() - 4) * kQueueBytes + lane * 16};
   int at = 0, turn = 0;
   for (int j = blockIdx.x; j < work.jobs; j += gridDim.x, turn ^= 1) {
-    const Job job = work.job(j);
+    const TileJob job = work.job(j);
     if (turn != mine) {
       at += job.steps;
       continue;

@@ -1,16 +1,10 @@
 // bf16 tiles in shared memory, and the pieces of them that mma wants. A tile lies there row by row as in global memory, its
-// 16-byte chunks permuted within the row so that the eight rows of an ldmatrix fall into different banks.
+// 16-byte chunks permuted as place() says.
 #ifndef PHYSLM_CUDA_TILES_H
 #define PHYSLM_CUDA_TILES_H
 
 #include "kernel.h"
-
-/** Byte offset of 16-byte chunk `chunk` of row `row`; a row has kChunks: 4, 8 or 16. */
-template <int kChunks>
-DEVICE int place(int row, int chunk) {
-  static_assert(kChunks == 4 || kChunks == 8 || kChunks == 16, "rows of 64, 128 or 256 bytes");
-  return (row * kChunks + (chunk ^ (kChunks == 4 ? row >> 1 & 3 : row & 7))) * 16;
-}
+#include "tile_maps.h"
 
 /**
  * The 16×16 piece at (i, k) as the A operand of mma; as the B operand, {r0, r1} and {r2, r3} are columns 0-7 and 8-15.

@@ -5,11 +5,7 @@
 #ifndef PHYSLM_CUDA_WALK_H
 #define PHYSLM_CUDA_WALK_H
 
-#ifdef PHYSLM_EMULATE
-#define EITHER constexpr inline
-#else
-#define EITHER __host__ __device__ constexpr inline
-#endif
+#include "either.h"
 
 /**
  * A round gives `groups` warp groups of a block neighbouring ranks of one head; a job is all rounds of a head (`whole`), or one

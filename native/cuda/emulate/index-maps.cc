@@ -1,5 +1,6 @@
-// Properties of the index maps of ../walk.h and of ../chains.h, for every small shape, checked when this is compiled.
+// Properties of the index maps of ../walk.h, ../tile_maps.h and ../chains.h, for every small shape, checked when this is compiled.
 #include "../chains.h"
+#include "../tile_maps.h"
 #include "../walk.h"
 
 namespace {
@@ -87,5 +88,53 @@ static_assert(chains_of(2304, 768, 49152, 72) * 72 % 132 > 90 && chains_of(3072,
 static_assert(chains_of(768, 768, 49152, 24) == 5, "as few chains as fill a wave");
 static_assert(chains_of(49152, 768, 3072, 1536) == 1 && chains_of(128, 128, 1000, 1) == 1, "many tiles, or a short sum");
 static_assert(walk_of(1 << 20, 3, 1, 1, 268435456).section == 1, "a head that L2 does not hold");
+
+/** The jobs of a product take each slice of each tile's sum once, in tiles of 2×3 and slices of 2. */
+constexpr bool sums_each_tile_once(int M, int N, int K, int depth) {
+  const int tiles_m = (M + 1) / 2, tiles_n = (N + 2) / 3, slices = (K + 1) / 2, chains = (K + depth - 1) / depth;
+  bool seen[10][6][8] = {};
+  for (int j = 0; j < tiles_m * tiles_n * chains; j++) {
+    const TileJob job = tile_job(j, M, N, K, depth, 2, 3, 2);
+    if (job.m0 % 2 || job.n0 % 3 || job.m0 >= M || job.n0 >= N || job.k0 != job.split * depth || job.steps < 1) return false;
+    for (int s = job.k0 / 2; s < job.k0 / 2 + job.steps; s++) {
+      if (s >= slices || seen[job.m0 / 2][job.n0 / 3][s]) return false;
+      seen[job.m0 / 2][job.n0 / 3][s] = true;
+    }
+  }
+  for (int m = 0; m < tiles_m; m++)
+    for (int n = 0; n < tiles_n; n++)
+      for (int s = 0; s < slices; s++)
+        if (!seen[m][n][s]) return false;
+  return true;
+}
+constexpr bool all_sum_once() {
+  for (int M = 1; M <= 19; M += 3)
+    for (int N = 2; N <= 17; N += 5)
+      for (int K = 1; K <= 16; K += 3)
+        for (int depth = 2; depth <= 14; depth += 6)
+          if (!sums_each_tile_once(M, N, K, depth)) return false;
+  return true;
+}
+static_assert(all_sum_once(), "each slice of each tile once");
+
+/** Each chunk of a tile of `rows` rows has a place of its own, and eight neighbouring rows lie in different banks. */
+template <int kChunks>
+constexpr bool places_apart(int rows) {
+  bool taken[128 * 16] = {};
+  for (int row = 0; row < rows; row++)
+    for (int chunk = 0; chunk < kChunks; chunk++) {
+      const int at = place<kChunks>(row, chunk);
+      if (at % 16 || at / 16 >= rows * kChunks || taken[at / 16]) return false;
+      taken[at / 16] = true;
+    }
+  for (int first = 0; first + 8 <= rows; first += 8)
+    for (int chunk = 0; chunk < kChunks; chunk++) {
+      int banks = 0;
+      for (int row = first; row < first + 8; row++) banks |= 1 << place<kChunks>(row, chunk) / 16 % 8;
+      if (banks != 255) return false;
+    }
+  return true;
+}
+static_assert(places_apart<4>(64) && places_apart<8>(128) && places_apart<16>(64), "a bijection without bank conflicts");
 
 }  // namespace
