@@ -61,6 +61,20 @@ export function softmax(scores: Tensor): { pattern: Tensor; lse: Tensor } {
   return { pattern: div(weights, total), lse: add(log(total), peak) };
 }
 
+/** What attention gives when `mask` hides keys from queries, by scores of −∞. */
+function attend(
+  qkv: Tensor,
+  heads: Heads & { readonly scale: number },
+  mask: (scores: Tensor) => Tensor,
+): { o: Tensor; lse: Tensor } {
+  const { nHead, dHead } = heads;
+  const [B, T] = qkv.shape as [number, number];
+  const [q, k, v] = unpack(qkv, heads);
+  const { pattern, lse } = softmax(mask(scale(matmul(q, k, { transB: true }), heads.scale)));
+  const o = transpose(matmul(pattern, v), [0, 2, 1, 3]);
+  return { o: reshape(o, [B, T, nHead * dHead]), lse: reshape(lse, [B, nHead, T]) };
+}
+
 /**
  * Causal softmax attention over packed query, key and value heads; never materialises the T×T pattern in a kernel.
  *
@@ -77,14 +91,8 @@ export const attention = defineOp({
   attrs: { nHead: 'i32', nKvHead: 'i32', dHead: 'i32', scale: 'f64', causal: 'bool' },
   outputDims: (_, { nHead, dHead }) => ({ Q: nHead * dHead, H: nHead }),
   invalid: badHeads,
-  reference: ({ qkv }, attrs) => {
-    const [B, T] = qkv.shape as [number, number];
-    const [q, k, v] = unpack(qkv, attrs);
-    const scores = scale(matmul(q, k, { transB: true }), attrs.scale);
-    const { pattern, lse } = softmax(attrs.causal ? causalFill(scores, Number.NEGATIVE_INFINITY) : scores);
-    const o = transpose(matmul(pattern, v), [0, 2, 1, 3]);
-    return { o: reshape(o, [B, T, attrs.nHead * attrs.dHead]), lse: reshape(lse, [B, attrs.nHead, T]) };
-  },
+  reference: ({ qkv }, attrs) =>
+    attend(qkv, attrs, (scores) => (attrs.causal ? causalFill(scores, Number.NEGATIVE_INFINITY) : scores)),
   backward: { saves: ['qkv', 'o', 'lse'] },
   tolerance: { atol: 2e-5, rtol: 2e-5 },
   cost: ({ B, T }, { nHead, dHead }) => ({
@@ -129,15 +137,10 @@ export const documentAttention = defineOp({
   attrs: { nHead: 'i32', nKvHead: 'i32', dHead: 'i32', scale: 'f64' },
   outputDims: (_, { nHead, dHead }) => ({ Q: nHead * dHead, H: nHead }),
   invalid: badHeads,
-  reference: ({ qkv, starts }, attrs) => {
-    const [B, T] = qkv.shape as [number, number];
-    const [q, k, v] = unpack(qkv, attrs);
-    const hidden = Number.NEGATIVE_INFINITY;
-    const scores = causalFill(scale(matmul(q, k, { transB: true }), attrs.scale), hidden);
-    const { pattern, lse } = softmax(fillBefore(scores, starts, hidden));
-    const o = transpose(matmul(pattern, v), [0, 2, 1, 3]);
-    return { o: reshape(o, [B, T, attrs.nHead * attrs.dHead]), lse: reshape(lse, [B, attrs.nHead, T]) };
-  },
+  reference: ({ qkv, starts }, attrs) =>
+    attend(qkv, attrs, (scores) =>
+      fillBefore(causalFill(scores, Number.NEGATIVE_INFINITY), starts, Number.NEGATIVE_INFINITY),
+    ),
   backward: { saves: ['qkv', 'starts', 'o', 'lse'] },
   tolerance: { atol: 2e-5, rtol: 2e-5 },
   cost: ({ B, T }, { nHead, dHead }) => ({
