@@ -155,13 +155,13 @@ describe.skipIf(skipped !== '')(`attention on Hopper${skipped}`, () => {
         const changed = qkv.slice();
         for (let k = 0; k < 32; k++) changed[(b * 130 + t) * P + head * 32 + k]! += 4;
         const [after] = forward(shape, changed);
-        for (let row = 0; row < 260; row++) {
-          const same = before.subarray(row * 64, row * 64 + 64).every((v, i) => v === after[row * 64 + i]);
-          // One key, or one value, of the group that all heads read.
-          expect(same, `row ${row}`).toBe(
-            !(row >= b * 130 + t && row < (b + 1) * 130) || (head === 2 && row === b * 130),
-          );
-        }
+        // One key, or one value, of the group that all heads read. A weight may be too small for its key or value to show.
+        const isChanged = Array.from({ length: 260 }, (_, row) =>
+          before.subarray(row * 64, row * 64 + 64).some((v, i) => v !== after[row * 64 + i]),
+        );
+        const sees = (row: number): boolean => row >= b * 130 + t && row < (b + 1) * 130;
+        for (const [row, changed] of isChanged.entries()) if (!sees(row)) expect(changed, `row ${row}`).toBe(false);
+        expect(isChanged.some((changed, row) => changed && sees(row))).toBe(true);
       }),
       { numRuns: 4 },
     );

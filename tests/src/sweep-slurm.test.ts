@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -49,7 +49,10 @@ describe.skipIf(missing !== undefined)(`through Slurm${missing === undefined ? '
   }, 60_000);
   afterAll(() => cluster?.stop());
   const jobOf = (at: string): string => readFileSync(join(sweepOf(at), 'slurm-job'), 'utf8').trim();
-  const submitted = (at: string): boolean => existsSync(join(at, 'runs')) && existsSync(join(sweepOf(at), 'slurm-job'));
+  const submitted = (at: string): boolean => {
+    const runs = join(at, 'runs');
+    return existsSync(runs) && readdirSync(runs).some((name) => existsSync(join(runs, name, 'slurm-job')));
+  };
   const scancel = (...args: string[]) => spawnSync('scancel', args, { env: cluster.env });
 
   test('a sweep runs as a job array, and equals one run here', async () => {
